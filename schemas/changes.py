@@ -1,0 +1,91 @@
+"""Change records: the values of `diffusion.changes.v1`. One record is one change for all its users
+in that partition, at most `USERS_PER_CHANGE_MAX` of them.
+
+A change is a light index entry. Its content is a function of the source event and the state at the
+event's place, so that a replay, or a worker that does not yet know it was replaced, writes the same
+again. Merge rules: sequences by the greatest, other cells by `stamp`, the position of the source
+write (`schemas.versions`), the last writer winning.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeAlias
+
+from msgspec import Meta, Struct
+
+from schemas.events import ModuleOp
+from schemas.limits import USERS_PER_CHANGE_MAX
+
+Users = Annotated[tuple[str, ...], Meta(min_length=1, max_length=USERS_PER_CHANGE_MAX)]
+
+
+class MessageChange(Struct, frozen=True, gc=False, tag="message", omit_defaults=True):
+    """A message for `users`. `sender_id`, when it is one of them, has thereby read up to `max_seq`."""
+
+    conversation_id: str
+    users: Users
+    max_seq: int
+    active_at_ms: int
+    sender_id: str | None = None
+
+
+class ReadChange(Struct, frozen=True, gc=False, tag="read"):
+    """The users read up to `read_seq` inclusive; goes to the reader's own devices only."""
+
+    conversation_id: str
+    users: Users
+    read_seq: int
+
+
+class Membership(Struct, frozen=True, gc=False):
+    """Whether a user belongs to a conversation; `user_max_seq` caps what he sees (SEQ_MAX: no cap)."""
+
+    member: bool
+    user_max_seq: int
+    at_ms: int
+
+
+class Deletion(Struct, frozen=True, gc=False):
+    """The user took the conversation off his list when `seq` was its last."""
+
+    seq: int
+    at_ms: int
+
+
+class ReadSide(Struct, frozen=True, gc=False):
+    """Whether the conversation is in the users' read-side set, as of `mode_epoch` of its head."""
+
+    on: bool
+    mode_epoch: int
+
+
+class StateChange(Struct, frozen=True, gc=False, tag="state", omit_defaults=True):
+    """A change of what is the users' own in a conversation. Absent parts stay as they were.
+
+    `stamp` orders membership (positions of the conversation topic) and the flags (positions of the
+    user topic); the two never share a cell. `min_seq` and `deletion` merge by the greatest.
+    """
+
+    conversation_id: str
+    users: Users
+    stamp: int
+    membership: Membership | None = None
+    min_seq: int | None = None
+    deletion: Deletion | None = None
+    pinned: bool | None = None
+    muted: bool | None = None
+    read_side: ReadSide | None = None
+
+
+class ModuleChange(Struct, frozen=True, gc=False, tag="module"):
+    """An item of a user module changed."""
+
+    users: Users
+    module: str
+    item_id: str
+    op: ModuleOp
+    item_version: int
+    stamp: int
+
+
+Change: TypeAlias = MessageChange | ReadChange | StateChange | ModuleChange

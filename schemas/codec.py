@@ -1,0 +1,117 @@
+"""Bytes to values and back, for everything on Kafka. The one place that decides what is decodable.
+
+A write record is one JSON event or an array of events. An array is taken apart event by event when
+it does not decode as a whole, so that one bad event costs itself and not its neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
+
+import msgspec
+import orjson
+
+from schemas.changes import Change
+from schemas.errors import DecodeError
+from schemas.events import ConversationEvent, UserEvent, WriteEvent
+from schemas.limits import EVENT_RECORD_BYTES_MAX, EVENTS_PER_RECORD_MAX
+
+E = TypeVar("E")
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """An event, or a whole record (`index` None), that cannot be used; `value` is its JSON or bytes."""
+
+    index: int | None
+    reason: str
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded(Generic[E]):
+    """The usable events of one record, in order, and what was wrong with the others."""
+
+    events: Sequence[E]
+    rejected: Sequence[Rejected] = ()
+
+
+class EventDecoder(Generic[E]):
+    """Decodes the records of one write topic."""
+
+    def __init__(self, event_type: Any) -> None:
+        self._type = event_type
+        self._one = msgspec.json.Decoder(event_type)
+        self._many = msgspec.json.Decoder(list[event_type])
+
+    def decode(self, value: bytes | None) -> Decoded[E]:
+        """Take a record apart. Never raises: what cannot be used comes back as `rejected`."""
+        if not value:
+            return _refuse(value or b"", "the record is empty")
+        if len(value) > EVENT_RECORD_BYTES_MAX:
+            return _refuse(value, f"the record is larger than {EVENT_RECORD_BYTES_MAX:,} bytes")
+        try:
+            if value[:1] != b"[":
+                return Decoded((self._one.decode(value),))
+            events = self._many.decode(value)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            return self._apart(value, str(error))
+        if len(events) > EVENTS_PER_RECORD_MAX:
+            return _refuse(value, f"the record holds more than {EVENTS_PER_RECORD_MAX} events")
+        return Decoded(events)
+
+    def _apart(self, value: bytes, reason: str) -> Decoded[E]:
+        try:
+            raw = orjson.loads(value)
+        except (orjson.JSONDecodeError, RecursionError):
+            return _refuse(value, reason)
+        if not isinstance(raw, list):
+            return _refuse(value, reason)
+        if len(raw) > EVENTS_PER_RECORD_MAX:
+            return _refuse(value, f"the record holds more than {EVENTS_PER_RECORD_MAX} events")
+        events: list[E] = []
+        rejected: list[Rejected] = []
+        for index, item in enumerate(raw):
+            try:
+                events.append(msgspec.convert(item, self._type))
+            except (msgspec.MsgspecError, RecursionError) as error:
+                rejected.append(Rejected(index, str(error), orjson.dumps(item)))
+        return Decoded(events, rejected)
+
+
+def _refuse(value: bytes, reason: str) -> Decoded[Any]:
+    return Decoded((), (Rejected(None, reason, value),))
+
+
+CONVERSATION_EVENTS: Final[EventDecoder[ConversationEvent]] = EventDecoder(ConversationEvent)
+USER_EVENTS: Final[EventDecoder[UserEvent]] = EventDecoder(UserEvent)
+
+_encoder: Final = msgspec.json.Encoder()
+_change_decoder: Final[msgspec.json.Decoder[Change]] = msgspec.json.Decoder(Change)
+
+
+def encode_event(event: WriteEvent) -> bytes:
+    """Encode one event as JSON."""
+    return _encoder.encode(event)
+
+
+def join_events(encoded: Sequence[bytes]) -> bytes:
+    """Make one record of already encoded events: the event itself, or an array of several."""
+    return encoded[0] if len(encoded) == 1 else b"[" + b",".join(encoded) + b"]"
+
+
+def encode_change(change: Change) -> bytes:
+    """Encode one change record."""
+    return _encoder.encode(change)
+
+
+def decode_change(value: bytes | None) -> Change:
+    """Decode one change record; raises `DecodeError` with the reason."""
+    if not value:
+        raise DecodeError("the change record is empty")
+    try:
+        return _change_decoder.decode(value)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise DecodeError(str(error)) from error

@@ -1,0 +1,87 @@
+"""Cursors and page tokens: what a client stores without looking inside.
+
+A token is `base64url(msgpack(payload) + tag)`, the tag being the first 16 bytes of
+HMAC-SHA256(key, msgpack(payload)). The payload carries a digest of the user id, so that a cursor of
+another user is told from a damaged one. Nothing in a token is secret; it only cannot be made up.
+
+A cursor says: everything up to `version` inclusive is with the client. `window_ms` is the start of
+the window from which later changes must be looked for; `issued_at_ms` is the server's clock when the
+answer was made, which decides expiry and what counts as news on the read side.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+from typing import Annotated, Final, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
+
+from schemas.errors import TokenError
+from schemas.ids import ConversationId
+from schemas.limits import CURSOR_CHARS_MAX, SEQ_MAX, TIME_MS_MAX
+
+TAG_BYTES: Final = 16
+"""128 bits of HMAC: guessing one is out of reach, and a cursor stays under 80 characters."""
+
+USER_DIGEST_BYTES: Final = 8
+
+_Version = Annotated[int, Meta(ge=0, le=SEQ_MAX)]
+_Time = Annotated[int, Meta(ge=0, le=TIME_MS_MAX)]
+
+
+class Cursor(Struct, frozen=True, array_like=True, tag="c1"):
+    """Where a device stands in its user's line of changes."""
+
+    user_digest: bytes
+    version: _Version
+    window_ms: _Time
+    issued_at_ms: _Time
+
+
+class PageToken(Struct, frozen=True, array_like=True, tag="p1"):
+    """Where a full correction stands: the cursor fixed before page one, and the last id of the page.
+
+    The next page starts after `after`, exclusive, in byte order of conversation ids.
+    """
+
+    cursor: Cursor
+    after: ConversationId
+
+
+T = TypeVar("T", Cursor, PageToken)
+
+
+def user_digest(user_id: str) -> bytes:
+    """Digest that binds a token to its user."""
+    return hashlib.blake2b(user_id.encode(), digest_size=USER_DIGEST_BYTES).digest()
+
+
+def seal(token: Cursor | PageToken, key: bytes) -> str:
+    """Encode and authenticate a token."""
+    payload = msgspec.msgpack.encode(token)
+    return base64.urlsafe_b64encode(payload + _tag(payload, key)).rstrip(b"=").decode()
+
+
+def unseal(text: str, kind: type[T], key: bytes) -> T:
+    """Decode a token made by `seal` with the same key; raises `TokenError` for anything else."""
+    if len(text) > CURSOR_CHARS_MAX:
+        raise TokenError(f"the token is longer than {CURSOR_CHARS_MAX} characters")
+    try:
+        raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise TokenError("the token is not base64url") from error
+    payload, tag = raw[:-TAG_BYTES], raw[-TAG_BYTES:]
+    if not hmac.compare_digest(tag, _tag(payload, key)):
+        raise TokenError("the token was not issued by this service, or is damaged")
+    try:
+        return msgspec.msgpack.decode(payload, type=kind)
+    except msgspec.MsgspecError as error:
+        raise TokenError("the token is of another kind or another version") from error
+
+
+def _tag(payload: bytes, key: bytes) -> bytes:
+    return hmac.digest(key, payload, "sha256")[:TAG_BYTES]

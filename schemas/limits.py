@@ -1,0 +1,83 @@
+"""Every bound of the contract, with its reason; relations between them are asserted at import.
+
+A bound lives here when both ends, or two programs, must agree on it. A bound that one program alone
+keeps is a setting of that program (`infra.settings`).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+SEQ_MAX: Final = 2**53 - 1
+"""Largest sequence number: the largest integer that a JavaScript client reads exactly."""
+
+EPOCH_BITS: Final = 10
+"""1,023 incarnations of a topic: re-creations and repartitionings, which are rare and manual."""
+
+OFFSET_BITS: Final = 43
+"""8.8e12 records in one partition: 27 years at 10,000 records a second."""
+
+EPOCH_MIN: Final = 1
+"""Epochs start at 1, so that `version 0` is before everything."""
+
+EPOCH_MAX: Final = 2**EPOCH_BITS - 1
+OFFSET_MAX: Final = 2**OFFSET_BITS - 1
+
+TIME_MS_MIN: Final = 946_684_800_000
+"""2000-01-01: an earlier time is a unit error (seconds for milliseconds) or a broken clock."""
+
+TIME_MS_MAX: Final = 4_102_444_800_000
+"""2100-01-01: a later time is a unit error (microseconds for milliseconds) or a broken clock."""
+
+USER_ID_CHARS_MAX: Final = 128
+"""Twice an MD5 or UUID id; OpenIM's and Matrix's ids fit."""
+
+CONVERSATION_ID_CHARS_MAX: Final = 300
+"""A prefix and two user ids, as one-to-one conversations are commonly named."""
+
+DEVICE_ID_CHARS_MAX: Final = 128
+MODULE_NAME_CHARS_MAX: Final = 64
+MODULE_ITEM_ID_CHARS_MAX: Final = 300
+
+ONE_TO_ONE_MEMBERS_MAX: Final = 2
+"""`members` on a message names the sides of a one-to-one chat; a group's members come by joins."""
+
+MEMBERS_PER_EVENT_MAX: Final = 1_000
+"""Joins and leaves name at most this many users; OpenIM's servers accept as many in one request."""
+
+EVENTS_PER_RECORD_MAX: Final = 500
+"""Events in one record of a write topic: enough to pay the per-record cost of the stream stage."""
+
+EVENT_RECORD_BYTES_MAX: Final = 900_000
+"""A write record stays under Kafka's default `message.max.bytes` (1 MiB) with its headers."""
+
+USERS_PER_CHANGE_MAX: Final = 500
+"""Users in one change record; with the longest ids it stays under `CHANGE_RECORD_BYTES_MAX`."""
+
+CHANGE_RECORD_BYTES_MAX: Final = 900_000
+
+PARTITIONS_MAX: Final = 10_000
+"""More partitions than any sensible topic has; catches a mistyped setting."""
+
+CHANGES_PER_ANSWER_MAX: Final = 1_000
+"""Changed conversations in one delta; more, and paging the whole state is the cheaper answer."""
+
+CHANGES_PER_ANSWER_DEFAULT: Final = 500
+
+CONVERSATIONS_PER_PAGE_MAX: Final = 1_000
+"""Conversations in one page of a full correction: about 200 KB of JSON."""
+
+CONVERSATIONS_PER_PAGE_DEFAULT: Final = 500
+
+CURSOR_CHARS_MAX: Final = 2_048
+"""Cursors and page tokens are shorter by far; longer input is refused before it is decoded."""
+
+REQUEST_BYTES_MAX: Final = 65_536
+"""A sync request is a few hundred bytes; the bound leaves room for correction digests."""
+
+assert EPOCH_BITS + OFFSET_BITS == 53, "a version is a JavaScript-safe integer"
+assert USERS_PER_CHANGE_MAX * (USER_ID_CHARS_MAX * 4 + 3) < CHANGE_RECORD_BYTES_MAX
+assert MEMBERS_PER_EVENT_MAX * (USER_ID_CHARS_MAX * 4 + 3) < EVENT_RECORD_BYTES_MAX
+assert CHANGES_PER_ANSWER_DEFAULT <= CHANGES_PER_ANSWER_MAX
+assert CONVERSATIONS_PER_PAGE_DEFAULT <= CONVERSATIONS_PER_PAGE_MAX
+assert CONVERSATION_ID_CHARS_MAX >= 2 * USER_ID_CHARS_MAX
