@@ -3,8 +3,8 @@ in that partition, at most `USERS_PER_CHANGE_MAX` of them.
 
 A change is a light index entry. Its content is a function of the source event and the state at the
 event's place, so that a replay, or a worker that does not yet know it was replaced, writes the same
-again. Merge rules: sequences by the greatest, other cells by `stamp`, the position of the source
-write (`schemas.versions`), the last writer winning.
+again. Merge rules: sequences by the greatest, other cells by the `stamp` of the source write
+(`schemas.versions`), the last writer winning.
 """
 
 from __future__ import annotations
@@ -52,18 +52,12 @@ class Deletion(Struct, frozen=True, gc=False):
     at_ms: int
 
 
-class ReadSide(Struct, frozen=True, gc=False):
-    """Whether the conversation is in the users' read-side set, as of `mode_epoch` of its head."""
-
-    on: bool
-    mode_epoch: int
-
-
 class StateChange(Struct, frozen=True, gc=False, tag="state", omit_defaults=True):
     """A change of what is the users' own in a conversation. Absent parts stay as they were.
 
-    `stamp` orders membership (positions of the conversation topic) and the flags (positions of the
-    user topic); the two never share a cell. `min_seq` and `deletion` merge by the greatest.
+    `stamp` orders membership and `read_side` (stamps of the conversation topic) and the flags (stamps
+    of the user topic); the two topics never share a cell. `min_seq` and `deletion` merge by the
+    greatest. `read_side` puts the conversation into the users' read-side set or takes it out.
     """
 
     conversation_id: str
@@ -74,18 +68,17 @@ class StateChange(Struct, frozen=True, gc=False, tag="state", omit_defaults=True
     deletion: Deletion | None = None
     pinned: bool | None = None
     muted: bool | None = None
-    read_side: ReadSide | None = None
+    read_side: bool | None = None
 
 
 class ModuleChange(Struct, frozen=True, gc=False, tag="module"):
-    """An item of a user module changed."""
+    """An item of a user module changed; of the same item the greatest `item_version` wins."""
 
     users: Users
     module: str
     item_id: str
     op: ModuleOp
     item_version: int
-    stamp: int
 
 
 Change: TypeAlias = MessageChange | ReadChange | StateChange | ModuleChange

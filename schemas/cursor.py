@@ -4,9 +4,11 @@ A token is `base64url(msgpack(payload) + tag)`, the tag being the first 16 bytes
 HMAC-SHA256(key, msgpack(payload)). The payload carries a digest of the user id, so that a cursor of
 another user is told from a damaged one. Nothing in a token is secret; it only cannot be made up.
 
-A cursor says: everything up to `version` inclusive is with the client. `window_ms` is the start of
-the window from which later changes must be looked for; `issued_at_ms` is the server's clock when the
-answer was made, which decides expiry and what counts as news on the read side.
+A cursor says: every conversation change up to `version` inclusive, and every module change up to
+`modules_version` inclusive, is with the client. They are two, because they are read from two tables,
+and two reads are no snapshot. `window_ms` and `modules_window_ms` are the starts of the windows from
+which later ones must be looked for; `issued_at_ms` is the server's clock when it began the answer, which decides expiry and
+what counts as news on the read side.
 """
 
 from __future__ import annotations
@@ -21,8 +23,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from schemas.errors import TokenError
-from schemas.ids import ConversationId
-from schemas.limits import CURSOR_CHARS_MAX, SEQ_MAX, TIME_MS_MAX
+from schemas.limits import CONVERSATION_ID_CHARS_MAX, CURSOR_CHARS_MAX, EPOCH_MAX, SEQ_MAX, TIME_MS_MAX
 
 TAG_BYTES: Final = 16
 """128 bits of HMAC: guessing one is out of reach, and a cursor stays under 80 characters."""
@@ -31,14 +32,18 @@ USER_DIGEST_BYTES: Final = 8
 
 _Version = Annotated[int, Meta(ge=0, le=SEQ_MAX)]
 _Time = Annotated[int, Meta(ge=0, le=TIME_MS_MAX)]
+_Epoch = Annotated[int, Meta(ge=0, le=EPOCH_MAX)]
 
 
 class Cursor(Struct, frozen=True, array_like=True, tag="c1"):
     """Where a device stands in its user's line of changes."""
 
     user_digest: bytes
+    epoch: _Epoch
     version: _Version
+    modules_version: _Version
     window_ms: _Time
+    modules_window_ms: _Time
     issued_at_ms: _Time
 
 
@@ -49,7 +54,7 @@ class PageToken(Struct, frozen=True, array_like=True, tag="p1"):
     """
 
     cursor: Cursor
-    after: ConversationId
+    after: Annotated[str, Meta(max_length=CONVERSATION_ID_CHARS_MAX)]
 
 
 T = TypeVar("T", Cursor, PageToken)

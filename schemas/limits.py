@@ -48,6 +48,9 @@ MEMBERS_PER_EVENT_MAX: Final = 1_000
 EVENTS_PER_RECORD_MAX: Final = 500
 """Events in one record of a write topic: enough to pay the per-record cost of the stream stage."""
 
+STAMP_INDEX_BITS: Final = 9
+"""Room in a stamp for the place of an event inside its record."""
+
 EVENT_RECORD_BYTES_MAX: Final = 900_000
 """A write record stays under Kafka's default `message.max.bytes` (1 MiB) with its headers."""
 
@@ -76,6 +79,8 @@ REQUEST_BYTES_MAX: Final = 65_536
 """A sync request is a few hundred bytes; the bound leaves room for correction digests."""
 
 assert EPOCH_BITS + OFFSET_BITS == 53, "a version is a JavaScript-safe integer"
+assert EVENTS_PER_RECORD_MAX <= 2**STAMP_INDEX_BITS
+assert EPOCH_BITS + OFFSET_BITS + STAMP_INDEX_BITS < 63, "a stamp is a Cassandra timestamp"
 assert USERS_PER_CHANGE_MAX * (USER_ID_CHARS_MAX * 4 + 3) < CHANGE_RECORD_BYTES_MAX
 assert MEMBERS_PER_EVENT_MAX * (USER_ID_CHARS_MAX * 4 + 3) < EVENT_RECORD_BYTES_MAX
 assert CHANGES_PER_ANSWER_DEFAULT <= CHANGES_PER_ANSWER_MAX

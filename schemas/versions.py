@@ -3,8 +3,10 @@
 `version = epoch * 2^43 + offset`. All changes of a user are in one partition of
 `diffusion.changes.v1`, so the offset orders them; the epoch orders the incarnations of that topic.
 Replaying the log gives the same versions, and no counter has to be kept anywhere. Versions of a user
-are monotone, not dense. The same packing gives a *position* in a write topic, the stamp by which
-last-writer-wins cells are merged.
+are monotone, not dense.
+
+The same packing gives the *position* of a record in a write topic. A position with the place of an
+event inside its record is a *stamp*: last-writer-wins cells merge by it, equal under replay.
 
 Windows are the coarse time of the log: `[start, start + window_ms)`, start inclusive, end exclusive.
 """
@@ -13,7 +15,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from schemas.limits import EPOCH_MAX, EPOCH_MIN, OFFSET_BITS, OFFSET_MAX
+from schemas.limits import EPOCH_MAX, EPOCH_MIN, OFFSET_BITS, OFFSET_MAX, STAMP_INDEX_BITS
 
 BEFORE_ALL: Final = 0
 """Smaller than the version of any record, because epochs start at 1."""
@@ -38,6 +40,16 @@ def epoch_of(version: int) -> int:
 def offset_of(version: int) -> int:
     """Read the offset out of a version."""
     return version & OFFSET_MAX
+
+
+def stamp_of(position: int, index: int) -> int:
+    """Stamp of the event at `index` (0 to 511) of the record at `position`; below 2^62.
+
+    >>> stamp_of(version_of(1, 0), 0) < stamp_of(version_of(1, 0), 1) < stamp_of(version_of(1, 1), 0)
+    True
+    """
+    assert 0 <= index < 1 << STAMP_INDEX_BITS, index
+    return (position << STAMP_INDEX_BITS) | index
 
 
 def window_start(time_ms: int, window_ms: int) -> int:

@@ -1,0 +1,1 @@
+"""The materializer: from the change log to rows that a sync reads."""

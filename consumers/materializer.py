@@ -1,0 +1,199 @@
+"""The materializer's loop: take a batch, fold it, write it, then commit. One batch at a time.
+
+Crash points:
+* before the first write: nothing happened, the batch is taken again.
+* between the writes: log positions and inboxes may be ahead of the index. A reader does not see a
+  change early (the index points at it only later); a full correction may, which is harmless.
+* among the index writes: some users see the whole batch, others nothing of it yet. The replay folds
+  perhaps other batches, but writes the same cells with the same stamps.
+* after the writes, before the commit: the replay changes nothing.
+The next batch is taken only when all rows of this one are acknowledged by a quorum, so a version that
+is readable means that every smaller version of that user is too, or is superseded. A materializer that
+lost its partitions without knowing writes what its successor writes too.
+
+State comes before the index that points at it: positions and inboxes are acknowledged before the first
+index row is sent, because readers go the other way, from the index to the state.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from confluent_kafka import (
+    TIMESTAMP_LOG_APPEND_TIME,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+
+from consumers import statements
+from consumers.coalesce import Fold
+from infra import metrics
+from infra.cassandra import log_positions
+from infra.cassandra.session import Session
+from infra.cassandra.topic_epochs import Epoch
+from infra.clock import Clock, monotonic_s
+from infra.kafka import dead_letters
+from infra.kafka.config import consumer
+from infra.kafka.delivery import Delivery
+from infra.settings import Settings
+from schemas import topics
+from schemas.codec import decode_change
+from schemas.errors import DecodeError, PermanentError, RetryableError
+from schemas.versions import version_of, window_start
+
+log = logging.getLogger("diffusion.materializer")
+
+TTL_MIN_S: Final = 1
+
+
+class Materializer:
+    """Applies the change log to Cassandra. Blocking; one thread."""
+
+    def __init__(
+        self, settings: Settings, session: Session, epoch: Epoch, delivery: Delivery, clock: Clock
+    ) -> None:
+        self._settings = settings.materializer
+        self._session = session
+        self._epoch = epoch
+        self._delivery = delivery
+        self._clock = clock
+        self._ttl_s = max(TTL_MIN_S, settings.log.retention_ms // 1_000)
+        self._consumer = Consumer(
+            consumer(settings.kafka, "diffusion-materializer", settings.kafka.materializer_group)
+        )
+
+    def run(self, should_stop: Callable[[], bool]) -> None:
+        """Work until `should_stop`; raises what cannot be retried, with nothing committed for it."""
+        self._consumer.subscribe([topics.CHANGES.name])
+        try:
+            while not should_stop():
+                messages = self._consumer.consume(
+                    self._settings.batch_records, timeout=self._settings.batch_wait_s
+                )
+                if messages:
+                    self.apply(messages)
+        finally:
+            self._consumer.close()
+
+    def apply(self, messages: Sequence[Message]) -> None:
+        """Apply one batch and commit it."""
+        started = monotonic_s()
+        fold, good = Fold(), []
+        for message in messages:
+            if self._usable(message):
+                good.append(message)
+                self._add(fold, message)
+        if not good:
+            return
+        reached = _last_offsets(good)
+        self._write(fold, reached)
+        self._delivery.flush()
+        self._commit(reached)
+        self._count(fold, good)
+        metrics.materializer_batch_seconds.observe(monotonic_s() - started)
+
+    def _usable(self, message: Message) -> bool:
+        error = message.error()
+        if error is None:
+            return True
+        if error.code() in {KafkaError._PARTITION_EOF, KafkaError._MAX_POLL_EXCEEDED}:  # noqa: SLF001
+            return False
+        if error.retriable() or error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001
+            log.warning("Kafka: %s", error.str())
+            return False
+        raise PermanentError(f"Kafka refuses the materializer: {error.str()}")
+
+    def _add(self, fold: Fold, message: Message) -> None:
+        partition, offset = message.partition() or 0, message.offset() or 0
+        stamped_by, at_ms = message.timestamp()
+        if stamped_by != TIMESTAMP_LOG_APPEND_TIME:
+            raise PermanentError(
+                f"Records of {topics.CHANGES.name} are not stamped by the broker. Set its "
+                "message.timestamp.type to LogAppendTime."
+            )
+        try:
+            change = decode_change(message.value())
+        except DecodeError as error:
+            metrics.materializer_dead_letters.inc()
+            source = (topics.CHANGES.name, partition, offset)
+            dead = dead_letters.letter(
+                source, None, str(error), message.value() or b"", self._clock()
+            )
+            self._delivery.produce(
+                topics.dead_letters(topics.CHANGES.name), 0, dead_letters.encode(dead)
+            )
+            return
+        version = version_of(self._epoch.epoch, offset)
+        fold.add(change, version, window_start(at_ms, self._epoch.window_ms))
+
+    def _write(self, fold: Fold, reached: dict[int, tuple[int, int]]) -> None:
+        session, settings = self._session, self._settings
+        positions = [
+            log_positions.reached(session, self._epoch.epoch, partition, offset, at_ms)
+            for partition, (offset, at_ms) in reached.items()
+        ]
+        in_flight = settings.statements_in_flight
+        state = statements.grouped(
+            session, statements.state(session, fold), settings.rows_per_statement
+        )
+        session.write([*positions, *(one for found in state for one in found)], in_flight=in_flight)
+        index = statements.index(session, fold, self._ttl_s)
+        for found in statements.grouped(session, index, settings.rows_per_statement):
+            session.write(found, in_flight=in_flight)
+
+    def _commit(self, reached: dict[int, tuple[int, int]]) -> None:
+        offsets = [
+            TopicPartition(topics.CHANGES.name, partition, offset + 1)
+            for partition, (offset, _) in reached.items()
+        ]
+        try:
+            self._consumer.commit(offsets=offsets, asynchronous=False)
+        except KafkaException as error:
+            # The rows are written; whoever has the partitions next writes them again.
+            log.warning("offsets were not committed: %s", error.args[0].str())
+            if not error.args[0].retriable():
+                _raise_unless_moved(error)
+
+    def _count(self, fold: Fold, good: Sequence[Message]) -> None:
+        metrics.materializer_records.inc(len(good))
+        metrics.materializer_marks.inc(fold.marks)
+        metrics.materializer_rows.labels("changes_by_user").inc(len(fold.rows))
+        metrics.materializer_rows.labels("inbox").inc(len(fold.inbox))
+        metrics.materializer_rows.labels("module_changes_by_user").inc(len(fold.modules))
+        written = len(fold.rows) + len(fold.modules)
+        metrics.materializer_coalesced.inc(max(0, fold.marks - written))
+        metrics.materializer_batch_records.observe(len(good))
+        oldest_ms = min(message.timestamp()[1] for message in good)
+        metrics.materializer_change_age_seconds.set(max(0, self._clock() - oldest_ms) / 1_000)
+
+
+def _last_offsets(messages: Sequence[Message]) -> dict[int, tuple[int, int]]:
+    """Last offset and its append time, by partition."""
+    last: dict[int, tuple[int, int]] = {}
+    for message in messages:
+        last[message.partition() or 0] = (message.offset() or 0, message.timestamp()[1])
+    return last
+
+
+_MOVED: Final = {
+    KafkaError.ILLEGAL_GENERATION,
+    KafkaError.UNKNOWN_MEMBER_ID,
+    KafkaError.REBALANCE_IN_PROGRESS,
+    KafkaError.FENCED_INSTANCE_ID,
+    KafkaError.STALE_MEMBER_EPOCH,
+    KafkaError.FENCED_MEMBER_EPOCH,
+    KafkaError._NO_OFFSET,  # noqa: SLF001
+    KafkaError._ASSIGNMENT_LOST,  # noqa: SLF001
+    KafkaError._FENCED,  # noqa: SLF001
+}
+"""Commit errors that only say that the partitions are another's by now."""
+
+
+def _raise_unless_moved(error: KafkaException) -> None:
+    if error.args[0].code() not in _MOVED:
+        raise RetryableError(f"Kafka does not take commits: {error.args[0].str()}") from error

@@ -1,0 +1,262 @@
+"""The command line: each command a few lines that call what does the work.
+
+An error of ours is one clear sentence on standard error and exit code 1; `--json` prints one object on
+standard output. Imports of what a command needs are inside it, so that `diffusion --help` is quick and
+a device's `sync` needs no server packages.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import orjson
+from cyclopts import App, Parameter
+
+from schemas.errors import DiffusionError
+
+DATA: Final = Path(__file__).resolve().parents[1] / "tests" / "data"
+
+app = App(
+    name="diffusion",
+    help="Write-diffusion sync: IM conversations, changes recorded at write time.",
+    version="0.1.0",
+)
+
+Json = Annotated[bool, Parameter(negative=(), help="Print one JSON object on standard output.")]
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    logging.basicConfig(
+        level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    try:
+        app()
+    except DiffusionError as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _fail(sentence: str) -> None:
+    sys.stderr.write(sentence.rstrip() + "\n")
+    sys.exit(1)
+
+
+def _print(value: Any) -> None:
+    sys.stdout.buffer.write(orjson.dumps(value) + b"\n")
+
+
+@app.command
+def up(*, fresh: Annotated[bool, Parameter(negative=())] = False) -> None:
+    """Start Kafka and Cassandra on this machine, and make topics and tables.
+
+    Parameters
+    ----------
+    fresh
+        Delete what they hold first.
+    """
+    from diffusion.console import Console
+    from diffusion.local import existing, managed
+    from diffusion.migrate import migrate
+    from infra.settings import load
+
+    settings, console = load(), Console()
+    servers = managed(settings, console.server)
+    if servers is None:
+        away = [one for one in existing(settings) if not one.answers]
+        if away:
+            _fail(" ".join(one.detail for one in away))
+        console.say("Kafka and Cassandra are somebody else's, and answer.")
+    else:
+        servers.up(fresh=fresh)
+    migrate(settings, console.say)
+    status()
+
+
+@app.command
+def down() -> None:
+    """Stop the Kafka and Cassandra of this machine; what they hold stays."""
+    from diffusion.console import Console
+    from diffusion.local import managed
+    from infra.settings import load
+
+    console = Console()
+    servers = managed(load(), console.server)
+    if servers is None:
+        _fail("Kafka and Cassandra are somebody else's: there is nothing of ours to stop.")
+        return
+    servers.down()
+
+
+@app.command
+def status(*, json: Json = False) -> None:
+    """Show what runs. Exit code 1 if Kafka or Cassandra does not answer."""
+    from diffusion.status import rows, show
+    from infra.settings import load
+
+    found = rows(load())
+    if json:
+        _print([one.as_json() for one in found])
+    else:
+        show(found)
+    if not all(one.answers for one in found):
+        sys.exit(1)
+
+
+@app.command
+def migrate() -> None:
+    """Make topics, keyspace and tables, and take the epochs. Safe to run again."""
+    from diffusion.console import Console
+    from diffusion.migrate import migrate as run
+    from infra.settings import load
+
+    run(load(), Console().say)
+
+
+@app.command(name="stream-worker")
+def stream_worker() -> None:
+    """Run one stream worker: write events in, change records out. Scale by starting more."""
+    from streams.__main__ import main as run
+
+    run()
+
+
+@app.command
+def materializer() -> None:
+    """Run one materializer: change records in, rows out. Scale by starting more."""
+    from consumers.__main__ import main as run
+
+    run()
+
+
+@app.command
+def api() -> None:
+    """Run one sync API process."""
+    from syncapi.__main__ import main as run
+
+    run()
+
+
+@app.command
+def token(user: str, *, hours: float = 1.0) -> None:
+    """Print a bearer token of a user, signed with `api.jwt_secret`: for trying things out."""
+    from infra.clock import now_ms
+    from infra.settings import load
+    from syncapi.auth import issue
+
+    signed = issue(load().api, user, now_ms=now_ms(), lifetime_s=int(hours * 3_600))
+    sys.stdout.write(signed + "\n")
+
+
+@app.command
+def replay(
+    file: Path,
+    *,
+    seed: int = 1,
+    groups: int | None = None,
+    speed: float | None = None,
+    json: Json = False,
+) -> None:
+    """Turn a message trace into write events and produce them.
+
+    Parameters
+    ----------
+    file
+        A CSV of `sender,recipient,sent_at_s` or `group,sender,sent_at_s`, gzipped or not.
+    seed
+        Draws who reads what, who joins without history, who leaves.
+    groups
+        Take only the first so many groups.
+    speed
+        1 is real time, 60 a minute a second; without it, as fast as it goes.
+    """
+    from diffusion.console import Console
+    from diffusion.replay import replay as run
+    from diffusion.trace import read_trace
+    from diffusion.workload import workload
+    from infra.settings import load
+    from sdk.backend import WriteProducer
+
+    settings = load()
+    events = workload(read_trace(file), seed, groups=groups)
+    with (
+        Console().progress(f"replaying {file.name}") as update,
+        WriteProducer(settings.kafka.bootstrap_servers, extra=settings.kafka.options) as producer,
+    ):
+        done = run(events, producer, speed=speed, on_event=lambda _: update(advance=1))
+    if json:
+        _print({"events": done.events, "messages": done.messages, "seconds": done.seconds})
+    else:
+        sys.stdout.write(
+            f"{done.events:,} events, {done.messages:,} of them messages, "
+            f"in {done.seconds:.1f} s\n"
+        )
+
+
+@app.command
+def sync(
+    user: str,
+    *,
+    url: str | None = None,
+    token: str | None = None,
+    device: str = "terminal",
+    store: str = ":memory:",
+    limit: int = 20,
+    json: Json = False,
+) -> None:
+    """Sync a device of a user and show its conversations.
+
+    Parameters
+    ----------
+    url
+        The API; by default the one of the settings.
+    token
+        Bearer token; by default one signed with the settings.
+    store
+        SQLite file of the device; by default a new device every time.
+    limit
+        How many conversations to show.
+    """
+    from diffusion.sync import sync as run
+
+    run(user, url=url, token=token, device=device, store=store, limit=limit, json=json)
+
+
+@app.command
+def demo(*, groups: int = 20, seed: int = 1, data: Path = DATA, json: Json = False) -> None:
+    """Show everything on real servers and a real trace, and check every user against an oracle.
+
+    Parameters
+    ----------
+    groups
+        How many groups of the group trace to replay beside the whole private trace.
+    seed
+        Draws who reads what, who joins without history, who leaves.
+    data
+        Folder of the two traces.
+    """
+    from diffusion import demo as demonstration
+    from diffusion.console import Console
+    from diffusion.report import show
+    from infra.settings import load
+
+    plan = demonstration.Plan(
+        data / "private_messages.csv.gz", data / "group_messages.csv.gz", groups, seed
+    )
+    outcome = demonstration.run(load(), plan, Console())
+    if json:
+        _print(outcome.as_json())
+    else:
+        show(outcome)
+    if not outcome.good:
+        _fail(
+            f"{outcome.users_checked - outcome.users_converged} users and "
+            f"{outcome.old_devices_checked - outcome.old_devices_converged} old devices do not "
+            "agree with the oracle."
+        )
+
+

@@ -1,0 +1,181 @@
+"""A small supervisor: runs our own programs as child processes, starts them again when they end.
+
+For the demonstration and the tests; in production systemd, Compose or Kubernetes does this. Logs go to
+one file a process; what a child counted is read from its `/metrics`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Final
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from infra.clock import monotonic_s
+from infra.metrics import peak_resident_bytes
+from schemas.errors import PermanentError
+
+RESTART_WAIT_S: Final = 0.5
+RESTARTS_MAX: Final = 20
+"""A process that ends more often than this has a fault that starting it again does not mend."""
+
+STOP_TIMEOUT_S: Final = 20.0
+HTTP_TIMEOUT_S: Final = 5.0
+LOG_TAIL_CHARS: Final = 1_500
+
+
+@dataclass(slots=True)
+class Child:
+    """One supervised process."""
+
+    name: str
+    arguments: tuple[str, ...]
+    environment: Mapping[str, str]
+    log: Path
+    metrics_url: str
+    process: subprocess.Popen[bytes] | None = None
+    restarts: int = 0
+    peak_bytes: int = 0
+    output: IO[bytes] | None = field(default=None, repr=False)
+
+
+class ProcessFailed(PermanentError):
+    """A process ends again and again."""
+
+
+class Processes:
+    """Children that run until `stop`. Thread-safe; use it as a context manager."""
+
+    def __init__(self) -> None:
+        self._children: dict[str, Child] = {}
+        self._lock = threading.RLock()
+        self._stopping = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, name="supervisor", daemon=True)
+        self._watcher.start()
+
+    def __enter__(self) -> Processes:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self, child: Child) -> None:
+        """Start a child."""
+        with self._lock:
+            self._children[child.name] = child
+            _spawn(child)
+
+    def kill(self, name: str) -> int:
+        """SIGKILL a child; the supervisor starts it again. Returns the pid that was killed."""
+        with self._lock:
+            process = self._children[name].process
+            assert process is not None
+            process.send_signal(signal.SIGKILL)
+            return process.pid
+
+    def check(self) -> None:
+        """Raise `ProcessFailed` for a child that keeps ending, with the end of its log."""
+        for child in self._all():
+            if child.restarts > RESTARTS_MAX:
+                raise ProcessFailed(
+                    f"{child.name} ended {child.restarts} times. Its log {child.log} ends with:\n"
+                    + child.log.read_text(errors="replace")[-LOG_TAIL_CHARS:]
+                )
+
+    def peaks(self) -> dict[str, int]:
+        """Largest resident memory of each child so far, in bytes."""
+        for child in self._all():
+            _measure(child)
+        return {child.name: child.peak_bytes for child in self._all()}
+
+    def restarts(self) -> int:
+        """How often children were started again."""
+        return sum(child.restarts for child in self._all())
+
+    def counted(self, metric: str) -> float:
+        """Sum of a counter over all children, since their last start; `_total` is understood."""
+        return sum(_sample(child.metrics_url, metric) for child in self._all())
+
+    def stop(self) -> None:
+        """End all children: SIGTERM, wait, SIGKILL."""
+        self._stopping.set()
+        self._watcher.join()
+        for child in self._all():
+            _measure(child)
+            if child.process is not None and child.process.poll() is None:
+                child.process.terminate()
+        deadline = monotonic_s() + STOP_TIMEOUT_S
+        for child in self._all():
+            if child.process is None:
+                continue
+            try:
+                child.process.wait(max(0.1, deadline - monotonic_s()))
+            except subprocess.TimeoutExpired:
+                child.process.kill()
+                child.process.wait()
+            if child.output is not None:
+                child.output.close()
+
+    def _all(self) -> list[Child]:
+        with self._lock:
+            return list(self._children.values())
+
+    def _watch(self) -> None:
+        while not self._stopping.wait(RESTART_WAIT_S):
+            with self._lock:
+                for child in self._children.values():
+                    if child.process is not None and child.process.poll() is not None:
+                        child.restarts += 1
+                        if child.restarts <= RESTARTS_MAX:
+                            _spawn(child)
+                    else:
+                        _measure(child)
+
+
+def _spawn(child: Child) -> None:
+    if child.output is None:
+        child.log.parent.mkdir(parents=True, exist_ok=True)
+        child.output = child.log.open("ab")
+    child.process = subprocess.Popen(  # noqa: S603  # our own programs
+        [sys.executable, "-m", "diffusion", *child.arguments],
+        env={**os.environ, **child.environment},
+        stdin=subprocess.DEVNULL,
+        stdout=child.output,
+        stderr=subprocess.STDOUT,
+        # Ctrl-C in the terminal is for the supervisor, which then ends its children in order.
+        start_new_session=True,
+    )
+
+
+def _measure(child: Child) -> None:
+    if child.process is not None and child.process.poll() is None:
+        with contextlib.suppress(Exception):  # it may end between the two looks
+            child.peak_bytes = max(child.peak_bytes, peak_resident_bytes(child.process.pid))
+
+
+def _sample(url: str, metric: str) -> float:
+    try:
+        with urllib.request.urlopen(url, timeout=HTTP_TIMEOUT_S) as answer:  # noqa: S310  # loopback
+            text = answer.read().decode()
+    except OSError:
+        return 0.0
+    return _sum(text, metric)
+
+
+def _sum(text: str, metric: str) -> float:
+    samples: Iterable[float] = (
+        sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == metric
+    )
+    return float(sum(samples))

@@ -1,0 +1,1 @@
+"""The only door to Cassandra: session, migrations, and one module for each table."""

@@ -1,0 +1,47 @@
+"""Table `module_changes_by_user`: changed items of the other user modules, in the same windows."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from infra.cassandra.changes_by_user import row_stamp
+from infra.cassandra.session import Session, Statement
+from schemas.changes import ModuleChange
+from schemas.rows import ModuleRow
+
+SELECT_SINCE: Final = (
+    "SELECT window_ms, module, item_id, version, op, item_version FROM module_changes_by_user "
+    "WHERE user_id = ? AND window_ms >= ? LIMIT ?"
+)
+UPDATE_ITEM: Final = (
+    "UPDATE module_changes_by_user USING TTL ? AND TIMESTAMP ? "
+    "SET version = ?, op = ?, item_version = ? "
+    "WHERE user_id = ? AND window_ms = ? AND module = ? AND item_id = ?"
+)
+
+
+async def read_since(
+    session: Session, user_id: str, window_ms: int, limit: int
+) -> list[ModuleRow]:
+    """Rows of the windows from `window_ms` inclusive on, newest window first, at most `limit`."""
+    rows = await session.aread(SELECT_SINCE, (user_id, window_ms, limit))
+    return [ModuleRow(*row) for row in rows]
+
+
+def item(
+    session: Session, user_id: str, window_ms: int, ttl_s: int, *, change: ModuleChange, version: int
+) -> Statement:
+    """Index a changed item; the greatest item version wins inside a window."""
+    stamp = row_stamp(window_ms, change.item_version)
+    values = (
+        ttl_s,
+        stamp,
+        version,
+        change.op,
+        change.item_version,
+        user_id,
+        window_ms,
+        change.module,
+        change.item_id,
+    )
+    return session.bind(UPDATE_ITEM, values)

@@ -1,0 +1,28 @@
+"""Table `read_side_by_user`: conversations whose head a user's sync must look at itself."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from infra.cassandra.session import Session, Statement
+
+SELECT_ALL: Final = (
+    "SELECT conversation_id, on_read_side FROM read_side_by_user WHERE user_id = ?"
+)
+UPDATE_SIDE: Final = (
+    "UPDATE read_side_by_user USING TIMESTAMP ? SET on_read_side = ? "
+    "WHERE user_id = ? AND conversation_id = ?"
+)
+
+
+async def read(session: Session, user_id: str) -> list[str]:
+    """The user's read-side set."""
+    rows = await session.aread(SELECT_ALL, (user_id,))
+    return [conversation_id for conversation_id, on in rows if on]
+
+
+def side(
+    session: Session, user_id: str, conversation_id: str, *, on: bool, stamp: int
+) -> Statement:
+    """Put a conversation into the set or take it out, as of the stamp of a source write."""
+    return session.bind(UPDATE_SIDE, (stamp, on, user_id, conversation_id))

@@ -1,0 +1,271 @@
+"""The session: connect, prepare, read, write, and whose fault an error is.
+
+Blocking and asyncio programs share one driver session; `read`/`write` block a thread, `aread`/`awrite`
+wait in the event loop. Rows come back as plain tuples, in the order of the statement's columns.
+
+Writes here are idempotent by their explicit timestamps, so a time-out, after which nobody knows
+whether the write was applied, is answered by writing the same again until it is acknowledged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from typing import Any, Final, TypeAlias
+
+from cassandra import (
+    AuthenticationFailed,
+    ConsistencyLevel,
+    DriverException,
+    InvalidRequest,
+    RequestExecutionException,
+    RequestValidationException,
+    Unauthorized,
+)
+from cassandra.auth import PlainTextAuthProvider
+from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable
+from cassandra.connection import ConnectionException
+from cassandra.policies import (
+    DCAwareRoundRobinPolicy,
+    ExponentialReconnectionPolicy,
+    FallthroughRetryPolicy,
+    TokenAwarePolicy,
+)
+from cassandra.query import BatchStatement, BatchType, BoundStatement, tuple_factory
+
+from infra.settings import CassandraSettings
+from schemas.errors import PermanentError, RetryableError
+
+Statement: TypeAlias = BoundStatement | BatchStatement
+Row: TypeAlias = tuple[Any, ...]
+
+RETRY_FIRST_S: Final = 0.05
+RETRY_LONGEST_S: Final = 2.0
+"""Waits between tries double from the first to the longest, each with full jitter."""
+
+WRITE_DEADLINE_S: Final = 120.0
+"""A write that is not acknowledged for so long ends the batch; the program then starts anew, from
+what Kafka says was finished. Longer than a node's restart, shorter than Kafka's patience."""
+
+PAGE_ROWS: Final = 5_000
+"""The driver's own default: rows fetched at once."""
+
+
+class StoreUnavailable(RetryableError):
+    """Cassandra does not answer, or not enough replicas do."""
+
+
+class StoreRefused(PermanentError):
+    """Cassandra answers, and will not do it: credentials, missing tables, a statement it rejects."""
+
+
+_REFUSALS: Final = (
+    AuthenticationFailed,
+    Unauthorized,
+    InvalidRequest,
+    RequestValidationException,
+)
+_OUTAGES: Final = (NoHostAvailable, ConnectionException, RequestExecutionException, DriverException)
+
+
+def translate(error: BaseException) -> Exception:
+    """Map a driver error to ours: `StoreRefused` where retrying is useless, else `StoreUnavailable`."""
+    if isinstance(error, NoHostAvailable) and isinstance(error.errors, dict):
+        inner = [e for e in error.errors.values() if isinstance(e, _REFUSALS)]
+        if inner:
+            return StoreRefused(f"Cassandra refused: {inner[0]}")
+    if isinstance(error, _REFUSALS):
+        return StoreRefused(f"Cassandra refused: {error}")
+    if isinstance(error, _OUTAGES):
+        return StoreUnavailable(f"Cassandra did not answer: {type(error).__name__}: {error}")
+    return error if isinstance(error, Exception) else RuntimeError(repr(error))
+
+
+class Session:
+    """A connection to the cluster, with the keyspace set. Safe for threads and event loops."""
+
+    def __init__(self, settings: CassandraSettings, *, keyspace: str | None = None) -> None:
+        self.settings = settings
+        self._cluster = Cluster(
+            settings.hosts,
+            port=settings.port,
+            auth_provider=_auth(settings),
+            execution_profiles={EXEC_PROFILE_DEFAULT: _profile(settings)},
+            reconnection_policy=ExponentialReconnectionPolicy(0.5, 10.0),
+            connect_timeout=settings.request_timeout_s,
+            control_connection_timeout=settings.request_timeout_s,
+        )
+        try:
+            self._session = self._cluster.connect(keyspace)
+        except Exception as error:
+            self._cluster.shutdown()
+            raise _unreachable(settings, error) from error
+        self._session.default_fetch_size = PAGE_ROWS
+        self.prepare: Callable[[str], Any] = cache(self._prepare)
+        self._replicas: dict[bytes, int] = {}
+        self._single_host = len(self._cluster.metadata.all_hosts()) == 1
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._cluster.shutdown()
+
+    def _prepare(self, cql: str) -> Any:
+        try:
+            return self._session.prepare(cql)
+        except Exception as error:
+            raise translate(error) from error
+
+    def bind(self, cql: str, values: Sequence[Any]) -> BoundStatement:
+        """Prepare (once) and bind. `cql` is a constant of the table's module."""
+        return self.prepare(cql).bind(values)
+
+    def run_ddl(self, cql: str) -> list[Row]:
+        """Run a statement that is not prepared: migrations only."""
+        try:
+            return list(self._session.execute(cql, timeout=60.0))
+        except Exception as error:
+            raise translate(error) from error
+
+    # Reading.
+
+    def read(self, cql: str, values: Sequence[Any] = ()) -> list[Row]:
+        """Run a query and fetch all its rows. Raises `StoreUnavailable` or `StoreRefused`."""
+        try:
+            return list(self._session.execute(self.bind(cql, values)))
+        except Exception as error:
+            raise translate(error) from error
+
+    async def aread(self, cql: str, values: Sequence[Any] = ()) -> list[Row]:
+        """`read` for an event loop."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[list[Row]] = loop.create_future()
+        rows: list[Row] = []
+        future = self._session.execute_async(self.bind(cql, values))
+
+        def on_page(page: Iterable[Row]) -> None:
+            rows.extend(page)
+            if future.has_more_pages:
+                future.start_fetching_next_page()
+            else:
+                loop.call_soon_threadsafe(_settle, done, rows, None)
+
+        def on_error(error: BaseException) -> None:
+            loop.call_soon_threadsafe(_settle, done, None, translate(error))
+
+        future.add_callbacks(on_page, on_error)
+        return await done
+
+    # Writing.
+
+    def write(self, statements: Sequence[Statement], *, in_flight: int) -> None:
+        """Write all, at most `in_flight` at once, each until acknowledged; blocks.
+
+        Raises `StoreRefused` at once, `StoreUnavailable` after `WRITE_DEADLINE_S`.
+        """
+        todo = list(statements)
+        deadline = time.monotonic() + WRITE_DEADLINE_S
+        for wait_s in _waits():
+            todo, error = self._write_once(todo, in_flight)
+            if not todo:
+                return
+            if isinstance(error, PermanentError) or time.monotonic() > deadline:
+                raise error or StoreUnavailable("Cassandra did not answer in time.")
+            time.sleep(wait_s)
+
+    def _write_once(
+        self, statements: list[Statement], in_flight: int
+    ) -> tuple[list[Statement], Exception | None]:
+        """Try each statement once: those that failed, and one of the reasons (a refusal first)."""
+        slots = threading.Semaphore(in_flight)
+        failed: list[Statement] = []
+        errors: list[Exception] = []
+
+        def on_error(error: BaseException, statement: Statement) -> None:
+            failed.append(statement)
+            errors.append(translate(error))
+            slots.release()
+
+        def on_done(_: object) -> None:
+            slots.release()
+
+        for statement in statements:
+            slots.acquire()
+            future = self._session.execute_async(statement)
+            future.add_callbacks(on_done, on_error, errback_args=(statement,))
+        for _ in range(in_flight):
+            slots.acquire()
+        errors.sort(key=lambda error: not isinstance(error, PermanentError))
+        return failed, errors[0] if errors else None
+
+    async def awrite(self, statements: Sequence[Statement], *, in_flight: int) -> None:
+        """`write` for an event loop: runs in a thread, so that the loop goes on."""
+        if statements:
+            await asyncio.to_thread(self.write, statements, in_flight=in_flight)
+
+    # Grouping.
+
+    def replica_set(self, partition_key: bytes) -> object:
+        """Name the replicas of a single-column text partition key, for grouping statements."""
+        if self._single_host:
+            return None
+        replicas = self._cluster.metadata.get_replicas(self.settings.keyspace, partition_key)
+        return tuple(sorted(str(host.endpoint) for host in replicas))
+
+    @staticmethod
+    def batch(statements: Iterable[BoundStatement]) -> BatchStatement:
+        """Put statements of one replica set into an UNLOGGED batch."""
+        batch = BatchStatement(BatchType.UNLOGGED)
+        for statement in statements:
+            batch.add(statement)
+        return batch
+
+
+def _waits() -> Iterable[float]:
+    wait_s = RETRY_FIRST_S
+    while True:
+        yield random.uniform(0, wait_s)  # noqa: S311  # jitter, no secret
+        wait_s = min(wait_s * 2, RETRY_LONGEST_S)
+
+
+def _settle(done: asyncio.Future[list[Row]], rows: list[Row] | None, error: Exception | None) -> None:
+    if done.done():  # the waiter was cancelled; nobody is there to tell
+        return
+    if error is not None:
+        done.set_exception(error)
+    else:
+        done.set_result(rows or [])
+
+
+def _auth(settings: CassandraSettings) -> PlainTextAuthProvider | None:
+    if not settings.username:
+        return None
+    return PlainTextAuthProvider(settings.username, settings.password.get_secret_value())
+
+
+def _profile(settings: CassandraSettings) -> ExecutionProfile:
+    return ExecutionProfile(
+        load_balancing_policy=TokenAwarePolicy(
+            DCAwareRoundRobinPolicy(local_dc=settings.local_datacenter)
+        ),
+        # Retries are ours: a statement is tried again as a whole, with a wait.
+        retry_policy=FallthroughRetryPolicy(),
+        consistency_level=ConsistencyLevel.LOCAL_QUORUM,
+        serial_consistency_level=ConsistencyLevel.LOCAL_SERIAL,
+        request_timeout=settings.request_timeout_s,
+        row_factory=tuple_factory,
+    )
+
+
+def _unreachable(settings: CassandraSettings, error: Exception) -> Exception:
+    translated = translate(error)
+    if isinstance(translated, PermanentError):
+        return translated
+    return StoreUnavailable(
+        f"Cassandra at {settings.contact_points}:{settings.port} (datacenter "
+        f"{settings.local_datacenter}) does not answer. Start it with `diffusion up`, or set "
+        f"DIFFUSION_CASSANDRA_CONTACT_POINTS and DIFFUSION_CASSANDRA_PORT. ({error})"
+    )

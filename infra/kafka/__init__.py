@@ -1,0 +1,1 @@
+"""The only door to Kafka for the servers: client options, topics, producer, lag."""

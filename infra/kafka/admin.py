@@ -1,0 +1,143 @@
+"""Topics: create them, describe their incarnation, measure lag."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from confluent_kafka import (
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    TopicCollection,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
+
+from infra.kafka.config import common
+from infra.settings import KafkaSettings, Settings
+from schemas.errors import PermanentError, RetryableError
+from schemas.topics import CHANGES, TOPICS, dead_letters
+
+REQUEST_TIMEOUT_S: Final = 15.0
+
+WRITE_RETENTION_MS: Final = 7 * 86_400_000
+"""Write events are kept a week, so that a repair or a new consumer can go back."""
+
+CHANGE_RETENTION_FACTOR: Final = 2
+"""The change log outlives the index built from it, so that the index can be built again."""
+
+
+class BrokerUnavailable(RetryableError):
+    """Kafka does not answer."""
+
+
+class TopicMissing(PermanentError):
+    """A topic of the contract does not exist."""
+
+
+class Admin:
+    """Administrative client. All calls block, and raise `BrokerUnavailable` when Kafka is away."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._settings = settings
+        self._client = AdminClient(common(settings, "diffusion-admin"))
+
+    def create_topics(self, settings: Settings) -> list[str]:
+        """Create the topics that do not exist yet, dead letters too; returns their names."""
+        created: list[str] = []
+        for name, future in self._client.create_topics(
+            list(_new_topics(settings)), request_timeout=REQUEST_TIMEOUT_S
+        ).items():
+            try:
+                future.result()
+                created.append(name)
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise self._failed(error) from error
+        return created
+
+    def describe(self, topic: str) -> tuple[str, int]:
+        """Topic id (its incarnation) and number of partitions; raises `TopicMissing`."""
+        futures = self._client.describe_topics(
+            TopicCollection([topic]), request_timeout=REQUEST_TIMEOUT_S
+        )
+        try:
+            description = futures[topic].result()
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise TopicMissing(
+                    f"Topic {topic} does not exist. Run `diffusion migrate` once."
+                ) from error
+            raise self._failed(error) from error
+        return str(description.topic_id), len(description.partitions)
+
+    def end_offsets(self, topic: str) -> dict[int, int]:
+        """Offset after the last record, by partition."""
+        _, partitions = self.describe(topic)
+        wanted = {TopicPartition(topic, p): OffsetSpec.latest() for p in range(partitions)}
+        futures = self._client.list_offsets(wanted, request_timeout=REQUEST_TIMEOUT_S)
+        try:
+            return {tp.partition: future.result().offset for tp, future in futures.items()}
+        except KafkaException as error:
+            raise self._failed(error) from error
+
+    def committed(self, group: str, topics: Iterable[str]) -> dict[tuple[str, int], int]:
+        """Committed offsets of a group, by topic and partition; absent where it has none."""
+        futures = self._client.list_consumer_group_offsets(
+            [ConsumerGroupTopicPartitions(group)], request_timeout=REQUEST_TIMEOUT_S
+        )
+        try:
+            found = futures[group].result().topic_partitions or []
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+                return {}
+            raise self._failed(error) from error
+        names = set(topics)
+        return {
+            (tp.topic, tp.partition): tp.offset
+            for tp in found
+            if tp.topic in names and tp.offset >= 0
+        }
+
+    def lag(self, group: str, topics: Iterable[str]) -> int:
+        """Records of these topics that the group has not committed yet."""
+        topics = list(topics)
+        committed = self.committed(group, topics)
+        return sum(
+            max(0, end - committed.get((topic, partition), 0))
+            for topic in topics
+            for partition, end in self.end_offsets(topic).items()
+        )
+
+    def _failed(self, error: KafkaException) -> RetryableError:
+        return BrokerUnavailable(
+            f"Kafka at {self._settings.bootstrap_servers} does not answer. Start it with "
+            f"`diffusion up`, or set DIFFUSION_KAFKA_BOOTSTRAP_SERVERS. ({error.args[0].str()})"
+        )
+
+
+def _new_topics(settings: Settings) -> Iterable[NewTopic]:
+    kafka = settings.kafka
+    for spec in TOPICS:
+        changes = spec is CHANGES
+        config: Mapping[str, str] = {
+            "cleanup.policy": "delete",
+            "retention.ms": str(
+                settings.log.retention_ms * CHANGE_RETENTION_FACTOR
+                if changes
+                else WRITE_RETENTION_MS
+            ),
+            "message.timestamp.type": "LogAppendTime" if spec.log_append_time else "CreateTime",
+            "min.insync.replicas": str(min(2, kafka.replication_factor)),
+            # A replica that was not in sync may not lead: it would give offsets a second time.
+            "unclean.leader.election.enable": "false",
+        }
+        partitions = kafka.change_partitions if changes else kafka.write_partitions
+        yield NewTopic(spec.name, partitions, kafka.replication_factor, config=dict(config))
+        yield NewTopic(
+            dead_letters(spec.name),
+            1,
+            kafka.replication_factor,
+            config={"cleanup.policy": "delete", "retention.ms": "-1"},
+        )

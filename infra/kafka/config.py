@@ -1,0 +1,53 @@
+"""librdkafka options, once for every client. What delivery rests on is fixed and cannot be overridden."""
+
+from __future__ import annotations
+
+from typing import Final, TypeAlias
+
+from infra.settings import KafkaSettings
+
+Options: TypeAlias = dict[str, str | int | float | bool]
+
+DELIVERY_TIMEOUT_MS: Final = 120_000
+"""librdkafka's own default is 300 s; a change that is not delivered for two minutes ends the program,
+and the next start takes it up again from Kafka."""
+
+QUEUE_MESSAGES_MAX: Final = 200_000
+"""Records waiting in a producer: what is beyond blocks the caller."""
+
+
+def common(settings: KafkaSettings, client_id: str) -> Options:
+    """Options of every client; the user's own come first, so that ours stand."""
+    options: Options = {**settings.options}
+    options.update({"bootstrap.servers": settings.bootstrap_servers, "client.id": client_id})
+    return options
+
+
+def producer(settings: KafkaSettings, client_id: str) -> Options:
+    """An idempotent producer: in order and without duplicates for as long as it lives."""
+    return common(settings, client_id) | {
+        "enable.idempotence": True,
+        "acks": "all",
+        "delivery.timeout.ms": DELIVERY_TIMEOUT_MS,
+        "linger.ms": 5,
+        "compression.type": "lz4",
+        "queue.buffering.max.messages": QUEUE_MESSAGES_MAX,
+    }
+
+
+def consumer(settings: KafkaSettings, client_id: str, group: str) -> Options:
+    """A consumer of the KIP-848 protocol: partitions move one by one, nothing stops the world.
+
+    Offsets are committed by the program, after its effects. `isolation.level` is spelled out because
+    records of aborted transactions are no changes.
+    """
+    return common(settings, client_id) | {
+        "group.id": group,
+        "group.protocol": "consumer",
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "earliest",
+        "isolation.level": "read_committed",
+        "fetch.wait.max.ms": 50,
+        "queued.max.messages.kbytes": 32_768,
+    }

@@ -1,0 +1,238 @@
+"""Settings of every program: environment, then `diffusion.toml`, then the defaults below.
+
+`DIFFUSION_<SECTION>_<NAME>` in the environment, `name` under `[section]` in the file. The file is
+`diffusion.toml` in the current folder, or the one that `DIFFUSION_CONFIG` names. Values are checked
+together when a program starts; a wrong one is refused with a sentence.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from schemas.errors import PermanentError
+from schemas.limits import PARTITIONS_MAX
+
+CONFIG_VARIABLE = "DIFFUSION_CONFIG"
+DEFAULT_CONFIG = "diffusion.toml"
+
+Port = Annotated[int, Field(ge=0, le=65_535)]
+Partitions = Annotated[int, Field(ge=1, le=PARTITIONS_MAX)]
+
+DEVELOPMENT_SECRET = "development-only-secret-not-for-production"  # noqa: S105  # refused off loopback
+"""Signs tokens on a developer's machine; the API refuses it on any address but loopback."""
+
+SECRET_BYTES_MIN = 32
+"""RFC 7518 section 3.2: a key for HS256 is at least as long as the hash."""
+
+
+class SettingsError(PermanentError):
+    """Settings that do not fit; the message names the variable and the reason."""
+
+
+class Section(BaseModel):
+    """Base of all sections: unknown names are refused, so that a typing error is not silent."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class KafkaSettings(Section):
+    """Where Kafka is, and the shape of the topics that `diffusion migrate` creates."""
+
+    bootstrap_servers: str = "127.0.0.1:19092"
+    write_partitions: Partitions = 8
+    """Partitions of each write topic: the most stream workers that can share the work."""
+    change_partitions: Partitions = 16
+    """Partitions of the change log: the most materializers, and the most records a change becomes."""
+    replication_factor: int = Field(default=1, ge=1, le=9)
+    stream_group: str = "diffusion-streams"
+    materializer_group: str = "diffusion-materializer"
+    session_timeout_s: float = Field(default=10.0, ge=6, le=300)
+    """A worker that is silent so long loses its partitions. Short, because replays are harmless."""
+    options: dict[str, str] = Field(default_factory=dict)
+    """Further librdkafka options (security, for instance), given to every client."""
+
+
+class CassandraSettings(Section):
+    """Where Cassandra is, and how it is spoken to."""
+
+    contact_points: str = "127.0.0.1"
+    port: Port = 19042
+    keyspace: str = Field(default="diffusion", pattern=r"^[a-z][a-z0-9_]{0,47}$")
+    local_datacenter: str = "datacenter1"
+    replication_factor: int = Field(default=1, ge=1, le=9)
+    username: str = ""
+    password: SecretStr = SecretStr("")
+    request_timeout_s: float = Field(default=10.0, gt=0, le=120)
+
+    @property
+    def hosts(self) -> list[str]:
+        """The contact points, apart."""
+        return [host.strip() for host in self.contact_points.split(",") if host.strip()]
+
+
+class LogSettings(Section):
+    """The change log: how long it reaches back, and how coarse its windows are."""
+
+    retention_hours: float = Field(default=168.0, gt=0, le=8_760)
+    """A device away for longer is corrected in full. A week covers a holiday without the phone."""
+    window_minutes: float = Field(default=10.0, gt=0, le=1_440)
+    """Fixed per epoch. A busy conversation costs one row a window, not one a message."""
+
+    @property
+    def retention_ms(self) -> int:
+        """Retention in milliseconds."""
+        return int(self.retention_hours * 3_600_000)
+
+    @property
+    def window_ms(self) -> int:
+        """Length of a window in milliseconds."""
+        return int(self.window_minutes * 60_000)
+
+    @model_validator(mode="after")
+    def _window_inside_retention(self) -> LogSettings:
+        if self.window_ms * 2 > self.retention_ms:
+            raise ValueError("log.window_minutes must be at most half of log.retention_hours")
+        return self
+
+
+class PolicySettings(Section):
+    """Who is diffused: by size."""
+
+    members_max: int = Field(default=500, ge=2, le=10_000)
+    """A conversation above it is read-diffused. 500 is where comparable products switch."""
+    members_return: int = Field(default=400, ge=1, le=10_000)
+    """A read-diffused conversation returns when it shrinks to this; below `members_max`, so that a
+    group at the edge does not switch with every join."""
+
+    @model_validator(mode="after")
+    def _return_below_leave(self) -> PolicySettings:
+        if self.members_return >= self.members_max:
+            raise ValueError("policy.members_return must be below policy.members_max")
+        return self
+
+
+class StreamSettings(Section):
+    """The stream worker."""
+
+    batch_records: int = Field(default=200, ge=1, le=10_000)
+    """Records taken at once; each may hold an array of events."""
+    batch_wait_s: float = Field(default=0.05, gt=0, le=5)
+    """Longest wait for a batch to fill: the floor of the latency at low rates."""
+    cached_members_max: int = Field(default=1_000_000, ge=1_000)
+    """Memberships kept in memory, about 100 bytes each."""
+    metrics_port: Port = 0
+    """Port of `/metrics`; 0 for none."""
+
+
+class MaterializerSettings(Section):
+    """The materializer."""
+
+    batch_records: int = Field(default=2_000, ge=1, le=100_000)
+    """Change records taken at once, over all assigned partitions."""
+    batch_wait_s: float = Field(default=0.1, gt=0, le=5)
+    rows_per_statement: int = Field(default=50, ge=1, le=200)
+    """Rows in one UNLOGGED batch; 50 users a batch was 9 times faster than one by one."""
+    statements_in_flight: int = Field(default=32, ge=1, le=1_024)
+    metrics_port: Port = 0
+
+
+class ApiSettings(Section):
+    """The sync API."""
+
+    host: str = "127.0.0.1"
+    port: Port = 18_080
+    jwt_secret: SecretStr = SecretStr(DEVELOPMENT_SECRET)
+    """HS256 secret of the bearer tokens; the token's `sub` is the user id."""
+    jwt_audience: str = "diffusion-sync"
+    cursor_secret: SecretStr = SecretStr("")
+    """Authenticates cursors; all instances share it. Empty: derived from `jwt_secret`."""
+    rows_per_sync_max: int = Field(default=20_000, ge=100, le=1_000_000)
+    """Change rows read for one answer; a user with more is corrected in full."""
+    drain_s: float = Field(default=10.0, ge=0, le=300)
+
+    @model_validator(mode="after")
+    def _secret_is_long_enough(self) -> ApiSettings:
+        secret = self.jwt_secret.get_secret_value()
+        if len(secret.encode()) < SECRET_BYTES_MIN:
+            raise ValueError(f"api.jwt_secret must have at least {SECRET_BYTES_MIN} bytes")
+        loopback = self.host in {"127.0.0.1", "::1", "localhost"}
+        if secret == DEVELOPMENT_SECRET and not loopback:
+            raise ValueError(
+                f"api.host is {self.host}: set api.jwt_secret to a secret of your own first"
+            )
+        return self
+
+
+class LocalSettings(Section):
+    """Kafka and Cassandra started on this machine by `diffusion up`, at the ports of the sections above."""
+
+    manage: bool = True
+    """False: the servers are somebody else's, and are only used. Servers on other hosts always are."""
+    data_dir: Path | None = None
+    """Default: `write-diffusion` under the state folder of the user."""
+    cache_dir: Path | None = None
+    """Default: `write-diffusion` under the cache folder of the user."""
+    kafka_controller_port: Port = 19_093
+    cassandra_storage_port: Port = 17_000
+    kafka_heap_mb: int = Field(default=512, ge=256)
+    cassandra_heap_mb: int = Field(default=1_024, ge=512)
+    start_timeout_s: float = Field(default=120.0, gt=0)
+
+
+class Settings(BaseSettings):
+    """All settings, one section a program or server."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="DIFFUSION_",
+        env_nested_delimiter="_",
+        env_nested_max_split=1,
+        extra="forbid",
+        frozen=True,
+    )
+
+    kafka: KafkaSettings = KafkaSettings()
+    cassandra: CassandraSettings = CassandraSettings()
+    log: LogSettings = LogSettings()
+    policy: PolicySettings = PolicySettings()
+    stream: StreamSettings = StreamSettings()
+    materializer: MaterializerSettings = MaterializerSettings()
+    api: ApiSettings = ApiSettings()
+    local: LocalSettings = LocalSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # not a source here
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # not a source here
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment over file over defaults."""
+        path = Path(os.environ.get(CONFIG_VARIABLE, DEFAULT_CONFIG))
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=path)
+
+
+def load(**overrides: Any) -> Settings:
+    """Read and check all settings; raises `SettingsError` with a sentence for each that is wrong."""
+    named = os.environ.get(CONFIG_VARIABLE)
+    if named and not Path(named).is_file():
+        raise SettingsError(f"{CONFIG_VARIABLE} names {named}, which is not a file.")
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in problem['loc']) or 'settings'}: {problem['msg']}"
+            for problem in error.errors()
+        )
+        raise SettingsError(f"The settings do not fit: {problems}.") from error

@@ -1,0 +1,22 @@
+"""`python -m streams`: one stream worker, until a signal."""
+
+from __future__ import annotations
+
+from infra import epochs, metrics
+from infra.cassandra.schema import open_session
+from infra.kafka.admin import Admin
+from infra.settings import Settings, load
+from streams import app
+
+
+def main(settings: Settings | None = None) -> None:
+    """Run a stream worker; raises `DiffusionError` when it cannot start."""
+    settings = settings or load()
+    session = open_session(settings.cassandra)
+    found = epochs.ensure_all(settings, session, Admin(settings.kafka))
+    metrics.serve(settings.stream.metrics_port)
+    app.run(app.build(settings, session, found))
+
+
+if __name__ == "__main__":
+    main()

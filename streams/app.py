@@ -1,0 +1,166 @@
+"""The Faust app, used the one safe way.
+
+Faust acknowledges a record when an agent's loop moves on, also after an exception, and forgets what a
+restarted agent had taken. So here: raw bytes in; one agent a topic, `concurrency=1`; `noack_take`; all
+effects done; then `ack` in order. No exception leaves an agent: the process ends with
+`EXIT_RESTART`, nothing of the batch is committed, and a supervisor starts it anew. No tables, so that
+a rebalance never waits for a recovery; `stream_wait_empty=False`, because a rebalance that waits for
+Cassandra would throw the worker out of its group, and a batch finished by a worker that already lost
+its partitions only writes what its successor writes too.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import sys
+from collections.abc import AsyncIterable
+from typing import Any, Final
+
+import faust
+from faust.types import EventT, StreamT
+
+from infra import metrics
+from infra.cassandra.session import Session
+from infra.cassandra.topic_epochs import Epoch
+from infra.clock import now_ms
+from infra.kafka.delivery import Delivery
+from infra.settings import Settings
+from schemas import topics
+from schemas.errors import PermanentError
+from streams.cache import ConversationCache
+from streams.policy import SizeLimits
+from streams.sink import Sink
+from streams.worker import ConversationPipeline, Pipeline, SourceRecord, UserPipeline
+
+log = logging.getLogger("diffusion.streams")
+
+EXIT_RESTART: Final = 75
+"""`EX_TEMPFAIL` of sysexits.h: start me again."""
+
+COMMIT_INTERVAL_S: Final = 1.0
+"""Bounds what a crash repeats."""
+
+BUFFERED_RECORDS: Final = 4_096
+"""Records waiting per agent, Faust's default: with 900 KB records still bounded by fetch size."""
+
+FETCH_BYTES_MAX: Final = 1_048_576
+
+POLL_INTERVAL_S: Final = 300.0
+"""Longest silence of the consumer's own loop before the group gives up on it."""
+
+
+def build(settings: Settings, session: Session, epochs: dict[str, Epoch]) -> faust.App:
+    """Assemble the app. `epochs` holds those of all three topics."""
+    _require_compiled_faust()
+    app = _app(settings)
+    limits = SizeLimits(
+        members_max=settings.policy.members_max, members_return=settings.policy.members_return
+    )
+    partitions = epochs[topics.CHANGES.name].partitions
+    cache = ConversationCache(session, settings.stream.cached_members_max)
+
+    async def on_revoked(_app: object, revoked: object, **_: object) -> None:
+        log.info("partitions revoked: the cache is dropped (%s)", revoked)
+        cache.drop()
+
+    app.on_partitions_revoked.connect(on_revoked, weak=False)
+    conversations = ConversationPipeline(
+        Sink(session, Delivery(settings.kafka, "diffusion-streams-conversations"), now_ms),
+        epochs,
+        now_ms,
+        cache=cache,
+        partitions=partitions,
+        limits=limits,
+    )
+    users = UserPipeline(
+        Sink(session, Delivery(settings.kafka, "diffusion-streams-users"), now_ms),
+        epochs,
+        now_ms,
+        partitions=partitions,
+        limits=limits,
+    )
+    _agent(app, settings, topics.CONVERSATION_WRITES.name, conversations)
+    _agent(app, settings, topics.USER_WRITES.name, users)
+    return app
+
+
+def run(app: faust.App) -> None:
+    """Run until a signal; ends the process."""
+    worker = faust.Worker(app, loglevel="WARNING", redirect_stdouts=False)
+    worker.execute_from_commandline()
+
+
+def _app(settings: Settings) -> faust.App:
+    servers = settings.kafka.bootstrap_servers.replace(",", ";")
+    return faust.App(
+        settings.kafka.stream_group,
+        broker=f"kafka://{servers}",
+        key_serializer="raw",
+        value_serializer="raw",
+        stream_wait_empty=False,
+        stream_buffer_maxsize=BUFFERED_RECORDS,
+        broker_commit_interval=COMMIT_INTERVAL_S,
+        broker_session_timeout=settings.kafka.session_timeout_s,
+        broker_heartbeat_interval=settings.kafka.session_timeout_s / 3,
+        broker_max_poll_interval=POLL_INTERVAL_S,
+        broker_request_timeout=max(90.0, settings.kafka.session_timeout_s * 2),
+        consumer_auto_offset_reset="earliest",
+        consumer_max_fetch_size=FETCH_BYTES_MAX,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        web_enabled=False,
+        worker_redirect_stdouts=False,
+    )
+
+
+def _agent(app: faust.App, settings: Settings, topic: str, pipeline: Pipeline[Any]) -> None:
+    source = app.topic(topic, value_type=bytes, value_serializer="raw", key_serializer="raw")
+    stream_settings = settings.stream
+
+    async def consume(stream: StreamT[bytes]) -> None:
+        batches: AsyncIterable[list[EventT[bytes]]] = stream.noack_take(
+            stream_settings.batch_records, within=stream_settings.batch_wait_s
+        )
+        async for batch in batches:
+            try:
+                await pipeline.process([_record(event) for event in batch])
+            except Exception:
+                log.critical("a batch of %s could not be finished; ending", topic, exc_info=True)
+                _end()
+            for event in batch:
+                await stream.ack(event)
+
+    app.agent(source, name=f"diffuse-{topic}", concurrency=1)(consume)
+
+
+def _record(event: EventT[bytes]) -> SourceRecord:
+    message = event.message
+    return SourceRecord(
+        topic=message.topic,
+        partition=message.partition,
+        offset=message.offset,
+        at_ms=int(message.timestamp * 1_000) if message.timestamp else now_ms(),
+        value=message.value,
+    )
+
+
+def _end() -> None:
+    """End at once: no clean shutdown may commit what the failed batch left unfinished."""
+    logging.shutdown()
+    sys.stderr.flush()
+    os._exit(EXIT_RESTART)
+
+
+def _require_compiled_faust() -> None:
+    """Refuse Faust's pure-Python stream loop, which acknowledges records nobody has seen after a
+    rebalance; the compiled one, in every published wheel, does not."""
+    if importlib.util.find_spec("faust._cython.streams") is None or os.environ.get("NO_CYTHON"):
+        raise PermanentError(
+            "This Faust has no compiled stream loop, and its pure-Python one can lose records in a "
+            "rebalance. Install the faust-streaming wheel, and unset NO_CYTHON."
+        )
+
+
+metrics.stream_cached_conversations.set(0)

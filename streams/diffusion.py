@@ -1,0 +1,280 @@
+"""Diffusion: from write events and the state of their conversations to the effects of a batch.
+
+PURE: no I/O, clock or randomness. `Diffusion` takes the events of one batch in order, changes the
+conversations in its hands as it goes, and collects effects. Conversations changed here count only
+once the effects are done; a worker whose effects fail ends and forgets them.
+
+Bounded: a message of a diffused conversation makes at most one record per partition (and 500 users),
+a join or leave one per partition for those it names, a switch one per partition and 500 members.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
+from msgspec import UNSET
+from msgspec.structs import replace
+
+from schemas.changes import (
+    Change,
+    Deletion,
+    Membership,
+    MessageChange,
+    ModuleChange,
+    ReadChange,
+    StateChange,
+)
+from schemas.conversations import NO_CAP
+from schemas.events import (
+    ConversationCleared,
+    ConversationDeleted,
+    ConversationEvent,
+    ConversationSettings,
+    MembersJoined,
+    MembersLeft,
+    Message,
+    ModuleChanged,
+    Read,
+    UserConversationSettings,
+    UserEvent,
+)
+from schemas.heads import Head, Mode
+from schemas.limits import USERS_PER_CHANGE_MAX
+from schemas.partitioner import partition_of
+from streams.effects import Effects
+from streams.policy import UNFINISHED, SizeLimits, switch
+
+NO_USERS: Final[frozenset[str]] = frozenset()
+
+
+class Conversation:
+    """A conversation as the worker knows it. `members` may be unknown while it is read-diffused."""
+
+    __slots__ = ("_shares", "head", "members")
+
+    def __init__(self, head: Head, members: Iterable[str] | None) -> None:
+        self.head = head
+        self.members: set[str] | None = None if members is None else set(members)
+        self._shares: dict[int, tuple[str, ...]] | None = None
+
+    def changed_members(self) -> set[str]:
+        """The members, about to be changed: what was derived from them is forgotten."""
+        assert self.members is not None, "members are loaded before they are changed"
+        self._shares = None
+        return self.members
+
+    def shares(self, partitions: int) -> dict[int, tuple[str, ...]]:
+        """Members by partition of the change log, kept until they change."""
+        if self._shares is None:
+            assert self.members is not None, "members are loaded before they are diffused to"
+            self._shares = share(self.members, partitions)
+        return self._shares
+
+
+def share(users: Iterable[str], partitions: int) -> dict[int, tuple[str, ...]]:
+    """Split users by their partition of the change log, in byte order, so that a replay repeats it."""
+    shares: dict[int, list[str]] = {}
+    for user in sorted(users):
+        shares.setdefault(partition_of(user, partitions), []).append(user)
+    return {partition: tuple(share) for partition, share in sorted(shares.items())}
+
+
+class Diffusion:
+    """One batch. `conversations` must hold every conversation the batch touches (`needs_members`)."""
+
+    def __init__(
+        self, conversations: Mapping[str, Conversation], partitions: int, limits: SizeLimits
+    ) -> None:
+        self._conversations = conversations
+        self._partitions = partitions
+        self._limits = limits
+        self.effects = Effects()
+
+    # Conversation-keyed events.
+
+    def conversation_event(self, event: ConversationEvent, stamp: int, at_ms: int) -> None:
+        """Take the next event of a conversation; `at_ms` is the time of its record."""
+        conversation = self._conversations[event.conversation_id]
+        match event:
+            case Message():
+                self._message(conversation, event, stamp)
+            case MembersJoined():
+                self._joined(conversation, event, stamp)
+            case MembersLeft():
+                self._left(conversation, event, stamp)
+            case ConversationSettings():
+                conversation.head = replace(conversation.head, diffusion=event.diffusion)
+                self.effects.overrides[event.conversation_id] = (event.diffusion, stamp)
+        if not isinstance(event, Message) or conversation.head.mode in UNFINISHED:
+            self._switch(conversation, stamp, at_ms)
+
+    def _message(self, conversation: Conversation, event: Message, stamp: int) -> None:
+        if event.members is not None and conversation.members is not None:
+            strangers = [user for user in event.members if user not in conversation.members]
+            if strangers:
+                self._admit(conversation, strangers, stamp, Membership(True, NO_CAP, event.sent_at_ms))
+        head = conversation.head
+        if event.seq > head.max_seq:
+            head = replace(head, max_seq=event.seq, active_at_ms=event.sent_at_ms)
+            conversation.head = head
+            self.effects.messages[event.conversation_id] = (event.seq, event.sent_at_ms)
+        if not head.mode.diffuses:
+            # The head tells the others; that the sender read his own message is his alone.
+            self.effects.saved_marks += max(0, head.member_count - 1)
+            self._to(
+                [event.sender_id], lambda users: ReadChange(event.conversation_id, users, event.seq)
+            )
+            return
+        for partition, users in conversation.shares(self._partitions).items():
+            for some in _chunks(users):
+                sender = event.sender_id if event.sender_id in some else None
+                change = MessageChange(
+                    event.conversation_id, some, event.seq, event.sent_at_ms, sender
+                )
+                self.effects.changes.append((partition, change))
+
+    def _joined(self, conversation: Conversation, event: MembersJoined, stamp: int) -> None:
+        minimum = None if event.history else event.seq + 1
+        self._admit(
+            conversation,
+            event.user_ids,
+            stamp,
+            Membership(member=True, user_max_seq=NO_CAP, at_ms=event.at_ms),
+            minimum,
+        )
+
+    def _admit(
+        self,
+        conversation: Conversation,
+        user_ids: Iterable[str],
+        stamp: int,
+        membership: Membership,
+        minimum: int | None = None,
+    ) -> None:
+        conversation.changed_members().update(user_ids)
+        # Who joins a conversation that was ever switched learns which side it is on now.
+        side = conversation.head.mode.on_read_side if conversation.head.mode_epoch else None
+        self._membership(conversation, user_ids, stamp, membership, minimum, side)
+
+    def _left(self, conversation: Conversation, event: MembersLeft, stamp: int) -> None:
+        conversation.changed_members().difference_update(event.user_ids)
+        membership = Membership(member=False, user_max_seq=event.seq, at_ms=event.at_ms)
+        side = False if conversation.head.mode_epoch else None
+        self._membership(conversation, event.user_ids, stamp, membership, None, side)
+
+    def _membership(
+        self,
+        conversation: Conversation,
+        user_ids: Iterable[str],
+        stamp: int,
+        membership: Membership,
+        minimum: int | None,
+        side: bool | None,
+    ) -> None:
+        conversation_id = conversation.head.conversation_id
+        users = tuple(dict.fromkeys(user_ids))
+        self._to(
+            users,
+            lambda some: StateChange(
+                conversation_id,
+                some,
+                stamp,
+                membership=membership,
+                min_seq=minimum,
+                read_side=side,
+            ),
+        )
+        for user in users:
+            self.effects.members[conversation_id, user] = (membership.member, stamp)
+        count = len(conversation.members or NO_USERS)
+        conversation.head = replace(conversation.head, member_count=count)
+        self.effects.counts[conversation_id] = (count, stamp)
+
+    def _switch(self, conversation: Conversation, stamp: int, at_ms: int) -> None:
+        """Carry a mode change as far as the batch can: opened, fenced, and closed when it ends.
+
+        Until the batch is done the conversation stays in between, so that events behind this one
+        still do both. A conversation already opened in this batch is left alone.
+        """
+        head = conversation.head
+        if head.conversation_id in self.effects.closed:
+            # Counts may have moved on; the switch itself is on its way.
+            return
+        change = switch(head, len(conversation.members or NO_USERS), self._limits, at_ms)
+        if change is None:
+            return
+        if change.during != head:
+            self.effects.opened.append(change.during)
+            conversation.head = change.during
+        self._to(
+            conversation.members or NO_USERS,
+            lambda some: StateChange(
+                head.conversation_id, some, stamp, read_side=change.read_side
+            ),
+        )
+        self.effects.closed[head.conversation_id] = change.after
+
+    def finish(self) -> Effects:
+        """End the batch: what the conversations are once its effects are done."""
+        for conversation_id, after in self.effects.closed.items():
+            conversation = self._conversations[conversation_id]
+            conversation.head = replace(
+                conversation.head,
+                mode=after.mode,
+                mode_epoch=after.mode_epoch,
+                mode_since_ms=after.mode_since_ms,
+            )
+        return self.effects
+
+    # User-keyed events: no state is needed, a change goes to the user himself.
+
+    def user_event(self, event: UserEvent, stamp: int) -> None:
+        """Take the next event of a user."""
+        users = (event.user_id,)
+        change: Change
+        match event:
+            case Read():
+                change = ReadChange(event.conversation_id, users, event.read_seq)
+            case UserConversationSettings():
+                change = StateChange(
+                    event.conversation_id,
+                    users,
+                    stamp,
+                    pinned=None if event.pinned is UNSET else event.pinned,
+                    muted=None if event.muted is UNSET else event.muted,
+                )
+            case ConversationCleared():
+                change = StateChange(event.conversation_id, users, stamp, min_seq=event.min_seq)
+            case ConversationDeleted():
+                change = StateChange(
+                    event.conversation_id,
+                    users,
+                    stamp,
+                    deletion=Deletion(event.deleted_seq, event.at_ms),
+                )
+            case ModuleChanged():
+                change = ModuleChange(users, event.module, event.item_id, event.op, event.version)
+        partition = partition_of(event.user_id, self._partitions)
+        self.effects.changes.append((partition, change))
+
+    def _to(self, users: Iterable[str], make: Callable[[tuple[str, ...]], Change]) -> None:
+        for partition, some in share(users, self._partitions).items():
+            for chunk in _chunks(some):
+                self.effects.changes.append((partition, make(chunk)))
+
+
+def needs_members(event: ConversationEvent, head: Head | None) -> bool:
+    """Whether the members must be known to take `event`; a message of a READ conversation is cheap."""
+    if isinstance(event, Message) and event.members is None:
+        return head is None or head.mode is not Mode.READ
+    return True
+
+
+def _chunks(users: tuple[str, ...]) -> Iterable[tuple[str, ...]]:
+    if len(users) <= USERS_PER_CHANGE_MAX:
+        return (users,) if users else ()
+    return (
+        users[start : start + USERS_PER_CHANGE_MAX]
+        for start in range(0, len(users), USERS_PER_CHANGE_MAX)
+    )

@@ -1,0 +1,91 @@
+"""Carry out the effects of a batch, in their order, each step only when the one before is done.
+
+Crash points, for a batch whose source records are not acknowledged yet:
+* before step 1 is acknowledged: nothing, or some heads, are newer than any index entry. A reader
+  sees a newer head early; the replay writes the same again.
+* between 1 and 2: heads are new, members are not told yet. The replay tells them: it diffuses what
+  the event says, not what the head lacks.
+* in the middle of 2: some members are told, and told again by the replay, at a newer version.
+* between 2 and 3: `members` in Cassandra is what it was before the batch, so the replay finds the same
+  members for each message as the first time, and misses nobody who left in between.
+* between 3 and the acknowledgement: the replay may diffuse an old message to who joined after it, or
+  leave out who left after it; the first is harmless, the second was told before.
+Heads come before changes because readers join them: an index entry that is readable before its head
+would let a full correction read the old head under the new cursor, and nobody would ever look again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+from infra.cassandra import conversation_heads, members_by_conversation
+from infra.cassandra.session import Session, Statement
+from infra.clock import Clock
+from infra.kafka import dead_letters
+from infra.kafka.dead_letters import DeadLetter
+from infra.kafka.delivery import Delivery
+from schemas import topics
+from schemas.codec import encode_change
+from streams.effects import Effects
+
+STATEMENTS_IN_FLIGHT: Final = 64
+
+
+class Sink:
+    """Where effects go. One batch at a time."""
+
+    def __init__(self, session: Session, delivery: Delivery, clock: Clock) -> None:
+        self._session = session
+        self._delivery = delivery
+        self._clock = clock
+
+    async def apply(self, effects: Effects, dead: Sequence[DeadLetter]) -> None:
+        """Do everything; returns when Cassandra and Kafka have acknowledged all of it.
+
+        Raises `RetryableError` when one of them was away too long, `PermanentError` when it refused.
+        """
+        await self._write(self._before(effects))
+        if effects.changes or dead:
+            await asyncio.to_thread(self._deliver, effects, dead)
+        await self._write(self._after(effects))
+
+    async def _write(self, statements: list[Statement]) -> None:
+        await self._session.awrite(statements, in_flight=STATEMENTS_IN_FLIGHT)
+
+    def _before(self, effects: Effects) -> list[Statement]:
+        now_ms = self._clock()
+        statements = [
+            conversation_heads.message(self._session, conversation_id, seq, active_at_ms, now_ms)
+            for conversation_id, (seq, active_at_ms) in effects.messages.items()
+        ]
+        statements += [conversation_heads.mode(self._session, head) for head in effects.opened]
+        return statements
+
+    def _deliver(self, effects: Effects, dead: Sequence[DeadLetter]) -> None:
+        changes = topics.CHANGES.name
+        for partition, change in effects.changes:
+            self._delivery.produce(changes, partition, encode_change(change))
+        for one in dead:
+            self._delivery.produce(topics.dead_letters(one.topic), 0, dead_letters.encode(one))
+        self._delivery.flush()
+
+    def _after(self, effects: Effects) -> list[Statement]:
+        session = self._session
+        statements = [
+            members_by_conversation.member(
+                session, conversation_id, user_id, is_member=is_member, stamp=stamp
+            )
+            for (conversation_id, user_id), (is_member, stamp) in effects.members.items()
+        ]
+        statements += [
+            conversation_heads.member_count(session, conversation_id, count, stamp)
+            for conversation_id, (count, stamp) in effects.counts.items()
+        ]
+        statements += [
+            conversation_heads.diffusion(session, conversation_id, value, stamp)
+            for conversation_id, (value, stamp) in effects.overrides.items()
+        ]
+        statements += [conversation_heads.mode(session, head) for head in effects.closed.values()]
+        return statements

@@ -1,0 +1,164 @@
+"""One batch of source records from bytes to effects: decode, load, diffuse, apply, count.
+
+Knows nothing of Faust. `process` returns only when every effect is done; then, and only then, may the
+records be acknowledged.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Generic, TypeVar
+
+from msgspec import Struct
+
+from infra import metrics
+from infra.cassandra.topic_epochs import Epoch
+from infra.clock import Clock, monotonic_s
+from infra.kafka.dead_letters import DeadLetter, letter
+from schemas.codec import CONVERSATION_EVENTS, USER_EVENTS, EventDecoder
+from schemas.events import ConversationEvent, UserEvent
+from schemas.versions import stamp_of, version_of
+from streams.cache import ConversationCache
+from streams.diffusion import Diffusion
+from streams.effects import Effects
+from streams.policy import SizeLimits
+from streams.sink import Sink
+
+E = TypeVar("E")
+
+
+class SourceRecord(Struct, frozen=True, gc=False):
+    """A record of a write topic."""
+
+    topic: str
+    partition: int
+    offset: int
+    at_ms: int
+    value: bytes | None
+
+
+class Stamped(Struct, Generic[E], frozen=True):
+    """An event with its stamp and the time of its record."""
+
+    event: E
+    stamp: int
+    at_ms: int
+
+
+class Pipeline(Generic[E]):
+    """What both write topics share: decoding, dead letters, counting."""
+
+    decoder: EventDecoder[E]
+
+    def __init__(self, sink: Sink, epochs: Mapping[str, Epoch], clock: Clock) -> None:
+        self._sink = sink
+        self._epochs = epochs
+        self._clock = clock
+
+    async def process(self, records: Sequence[SourceRecord]) -> None:
+        """Do all that these records ask for. Raises what the sink raises; nothing is half counted."""
+        started = monotonic_s()
+        stamped: list[Stamped[E]] = []
+        dead: list[DeadLetter] = []
+        for record in records:
+            self._decode(record, stamped, dead)
+        effects = await self._diffuse(stamped)
+        await self._sink.apply(effects, dead)
+        _count(stamped, effects, dead)
+        metrics.stream_batch_records.observe(len(records))
+        metrics.stream_batch_seconds.observe(monotonic_s() - started)
+
+    def _decode(
+        self, record: SourceRecord, stamped: list[Stamped[E]], dead: list[DeadLetter]
+    ) -> None:
+        decoded = self.decoder.decode(record.value)
+        position = version_of(self._epochs[record.topic].epoch, record.offset)
+        stamped.extend(
+            Stamped(event, stamp_of(position, index), record.at_ms)
+            for index, event in enumerate(decoded.events)
+        )
+        source = (record.topic, record.partition, record.offset)
+        dead.extend(
+            letter(source, bad.index, bad.reason, bad.value, self._clock())
+            for bad in decoded.rejected
+        )
+
+    async def _diffuse(self, stamped: Sequence[Stamped[E]]) -> Effects:
+        raise NotImplementedError
+
+
+class ConversationPipeline(Pipeline[ConversationEvent]):
+    """Events of conversations: needs their heads and members."""
+
+    decoder = CONVERSATION_EVENTS
+
+    def __init__(
+        self,
+        sink: Sink,
+        epochs: Mapping[str, Epoch],
+        clock: Clock,
+        *,
+        cache: ConversationCache,
+        partitions: int,
+        limits: SizeLimits,
+    ) -> None:
+        super().__init__(sink, epochs, clock)
+        self._cache = cache
+        self._partitions = partitions
+        self._limits = limits
+
+    async def _diffuse(self, stamped: Sequence[Stamped[ConversationEvent]]) -> Effects:
+        self._cache.trim()
+        by_conversation: dict[str, list[ConversationEvent]] = {}
+        for one in stamped:
+            by_conversation.setdefault(one.event.conversation_id, []).append(one.event)
+        conversations = await self._cache.load(by_conversation)
+        diffusion = Diffusion(conversations, self._partitions, self._limits)
+        for one in stamped:
+            diffusion.conversation_event(one.event, one.stamp, one.at_ms)
+        return diffusion.finish()
+
+
+class UserPipeline(Pipeline[UserEvent]):
+    """Events of users: a change for the user himself, no state needed."""
+
+    decoder = USER_EVENTS
+
+    def __init__(
+        self,
+        sink: Sink,
+        epochs: Mapping[str, Epoch],
+        clock: Clock,
+        *,
+        partitions: int,
+        limits: SizeLimits,
+    ) -> None:
+        super().__init__(sink, epochs, clock)
+        self._partitions = partitions
+        self._limits = limits
+
+    async def _diffuse(self, stamped: Sequence[Stamped[UserEvent]]) -> Effects:
+        diffusion = Diffusion({}, self._partitions, self._limits)
+        for one in stamped:
+            diffusion.user_event(one.event, one.stamp)
+        return diffusion.finish()
+
+
+def _count(stamped: Sequence[Stamped[Any]], effects: Effects, dead: Sequence[DeadLetter]) -> None:
+    for kind, count in Counter(one.event.__struct_config__.tag for one in stamped).items():
+        metrics.stream_events.labels(kind).inc(count)
+    changes: Counter[str] = Counter()
+    marks: Counter[str] = Counter()
+    for _, change in effects.changes:
+        kind = str(change.__struct_config__.tag)
+        changes[kind] += 1
+        marks[kind] += len(change.users)
+    for kind, count in changes.items():
+        metrics.stream_changes.labels(kind).inc(count)
+        metrics.stream_marks.labels(kind).inc(marks[kind])
+    metrics.stream_saved_marks.inc(effects.saved_marks)
+    for head in (*effects.opened, *effects.closed.values()):
+        metrics.stream_mode_switches.labels(head.mode.name.lower()).inc()
+    for one in dead:
+        metrics.stream_dead_letters.labels(one.topic).inc()

@@ -1,0 +1,1 @@
+"""The sync API: one request, one answer. Stateless; any instance answers any user."""

@@ -1,0 +1,75 @@
+"""Who asks: a bearer token whose `sub` is the user id."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from typing import Final
+
+import jwt
+
+from infra.settings import ApiSettings
+from schemas.errors import InputError
+from schemas.limits import USER_ID_CHARS_MAX
+
+ALGORITHM: Final = "HS256"
+LEEWAY_S: Final = 30
+"""Clocks of the issuer and of this service may differ by so much."""
+
+TOKEN_CHARS_MAX: Final = 8_192
+"""Longer headers are refused by common proxies anyway."""
+
+
+class NotAuthenticated(InputError):
+    """The request does not say in a valid way whose it is."""
+
+
+class Authenticator:
+    """Checks tokens. Stateless; a token is valid until it expires."""
+
+    def __init__(self, settings: ApiSettings) -> None:
+        self._secret = settings.jwt_secret.get_secret_value()
+        self._audience = settings.jwt_audience
+
+    def user_of(self, authorization: str | None) -> str:
+        """User id of an `Authorization` header; raises `NotAuthenticated` with the reason."""
+        scheme, _, token = (authorization or "").partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise NotAuthenticated("Send `Authorization: Bearer <token>`.")
+        if len(token) > TOKEN_CHARS_MAX:
+            raise NotAuthenticated(f"The token is longer than {TOKEN_CHARS_MAX} characters.")
+        try:
+            claims = jwt.decode(
+                token,
+                self._secret,
+                algorithms=[ALGORITHM],
+                audience=self._audience,
+                leeway=LEEWAY_S,
+                options={"require": ["sub", "exp"]},
+            )
+        except jwt.ExpiredSignatureError as error:
+            raise NotAuthenticated("The token has expired. Ask for a new one.") from error
+        except jwt.InvalidTokenError as error:
+            raise NotAuthenticated(f"The token is not valid: {error}.") from error
+        user_id = claims["sub"]
+        if not isinstance(user_id, str) or not 0 < len(user_id) <= USER_ID_CHARS_MAX:
+            raise NotAuthenticated("The token's `sub` is not a user id.")
+        return user_id
+
+
+def issue(settings: ApiSettings, user_id: str, *, now_ms: int, lifetime_s: int) -> str:
+    """Sign a token for a user: for the demonstration and for tests; a backend does it itself."""
+    claims = {
+        "sub": user_id,
+        "aud": settings.jwt_audience,
+        "exp": now_ms // 1_000 + lifetime_s,
+    }
+    return jwt.encode(claims, settings.jwt_secret.get_secret_value(), algorithm=ALGORITHM)
+
+
+def cursor_key(settings: ApiSettings) -> bytes:
+    """Key that authenticates cursors: the setting, or one derived from the token secret."""
+    own = settings.cursor_secret.get_secret_value()
+    if own:
+        return hashlib.sha256(own.encode()).digest()
+    return hmac.digest(settings.jwt_secret.get_secret_value().encode(), b"cursor", "sha256")

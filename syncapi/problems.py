@@ -1,0 +1,83 @@
+"""Problems: every answer that is no answer is a problem document (RFC 9457).
+
+The table `PROBLEMS` maps errors to a status; a test walks the error tree and finds none unmapped.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Final
+
+from litestar import Request, Response
+from litestar.exceptions import HTTPException, ValidationException
+from litestar.status_codes import HTTP_500_INTERNAL_SERVER_ERROR
+from msgspec import Struct
+
+from infra import metrics
+from schemas.errors import DiffusionError, InputError, PermanentError, RetryableError
+from syncapi.auth import NotAuthenticated
+
+log = logging.getLogger("diffusion.api")
+
+PROBLEM_TYPE: Final = "application/problem+json"
+RETRY_AFTER_S: Final = 2
+
+
+class Problem(Struct, frozen=True, omit_defaults=True):
+    """A problem document. `type` is always `about:blank`: the status says it all."""
+
+    status: int
+    title: str
+    detail: str = ""
+    type: str = "about:blank"
+
+
+PROBLEMS: Final[dict[type[DiffusionError], tuple[int, str]]] = {
+    NotAuthenticated: (401, "Not authenticated"),
+    InputError: (400, "The request does not fit the schema"),
+    RetryableError: (503, "Temporarily unavailable"),
+    PermanentError: (500, "The service is not set up to answer"),
+}
+"""The most particular class of an error that is in the table decides."""
+
+
+def on_error(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
+    """Make a problem document of any error."""
+    headers: dict[str, str] = {}
+    if isinstance(error, DiffusionError):
+        status, title = next(PROBLEMS[c] for c in type(error).__mro__ if c in PROBLEMS)
+        detail = str(error) if status < HTTP_500_INTERNAL_SERVER_ERROR else ""
+    elif isinstance(error, ValidationException):
+        status, title, detail = 400, PROBLEMS[InputError][1], _validation(error)
+    elif isinstance(error, HTTPException):
+        status, title, detail = error.status_code, _title(error), error.detail
+        headers.update(error.headers or {})
+    else:
+        status, title, detail = HTTP_500_INTERNAL_SERVER_ERROR, "Internal error", ""
+    if status >= HTTP_500_INTERNAL_SERVER_ERROR:
+        log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    if status == 401:  # noqa: PLR2004  # its own name is clearer nowhere
+        headers["WWW-Authenticate"] = "Bearer"
+    if status == 503:  # noqa: PLR2004
+        headers["Retry-After"] = str(RETRY_AFTER_S)
+    metrics.api_errors.labels(str(status)).inc()
+    return Response(
+        Problem(status=status, title=title, detail=detail),
+        status_code=status,
+        media_type=PROBLEM_TYPE,
+        headers=headers,
+    )
+
+
+def _title(error: HTTPException) -> str:
+    return type(error).__name__.removesuffix("Exception") or "Error"
+
+
+def _validation(error: ValidationException) -> str:
+    extra = error.extra if isinstance(error.extra, list) else []
+    parts = [
+        f"{found.get('key') or 'body'}: {found.get('message')}"
+        for found in extra
+        if isinstance(found, dict)
+    ]
+    return "; ".join(parts) or error.detail

@@ -1,0 +1,1 @@
+"""Tests. A regular package, so that the folder wins over any other named `tests`."""

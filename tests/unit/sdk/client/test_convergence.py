@@ -1,0 +1,178 @@
+"""The law of the whole client: whatever happens on the way, nothing that changed is lost.
+
+A machine of random steps: the server changes, answers get lost, tokens expire, data is lost on the
+server, the process dies at some statement, the app works on its queue and fails. At any point a
+quiet sync makes the client equal to the server, and a drained queue makes the app equal, too.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from schemas.conversations import ConversationState, OwnState, is_listed
+from schemas.ids import is_notification
+from sdk.client import NetworkError, PendingEntry, SyncClient
+from sdk.client.limits import RETRY_MAX_MS
+from tests.unit.sdk.client.support import T0, Killable, Killed, ModelServer
+
+ids = st.sampled_from([f"sg_{n}" for n in range(6)] + ["n_1", "n_2"])
+own_states = st.builds(
+    OwnState,
+    member=st.booleans(),
+    membership_at_ms=st.integers(0, 5),
+    min_seq=st.integers(0, 5),
+    deleted_seq=st.integers(-1, 5),
+    deleted_at_ms=st.integers(0, 5),
+    pinned=st.booleans(),
+    muted=st.booleans(),
+)
+
+
+class World(RuleBasedStateMachine):
+    @initialize()
+    def begin(self) -> None:
+        self.folder = Path(tempfile.mkdtemp())
+        self.server = ModelServer()
+        self.now_ms = T0
+        self.app: dict[str, int] = {}
+        """What the app knows of each conversation: the last sequence that it pulled."""
+        self.claimed: list[PendingEntry] = []
+        self.client = self.open()
+
+    def open(self) -> SyncClient:
+        return SyncClient(
+            user_id="u1",
+            device_id="phone",
+            store=self.folder / "im.db",
+            transport=self.server,
+            clock=lambda: self.now_ms,
+            page_max=2,
+            changes_max=3,
+        )
+
+    @rule(conversation_id=ids, more=st.integers(1, 3))
+    def message(self, conversation_id: str, more: int) -> None:
+        held = self.server.states.get(conversation_id, ConversationState(conversation_id))
+        self.server.change(conversation_id, max_seq=held.max_seq + more)
+
+    @rule(conversation_id=ids, read_seq=st.integers(0, 5))
+    def read(self, conversation_id: str, read_seq: int) -> None:
+        self.server.change(conversation_id, read_seq=read_seq)
+
+    @rule(conversation_id=ids, own=own_states)
+    def own(self, conversation_id: str, own: OwnState) -> None:
+        self.server.change(conversation_id, own=own)
+
+    @rule(conversation_id=ids)
+    def lose(self, conversation_id: str) -> None:
+        if conversation_id in self.server.states:
+            self.server.lose(conversation_id)
+            self.app.pop(conversation_id, None)
+
+    @rule()
+    def expire(self) -> None:
+        self.server.oldest = self.server.version
+
+    @rule(known=st.booleans())
+    def page_tokens(self, *, known: bool) -> None:
+        self.server.pages_known = known
+
+    @rule(at=st.integers(1, 4), lost=st.booleans())
+    def sync_over_a_bad_network(self, at: int, *, lost: bool) -> None:
+        count = 0
+
+        def cut(request: Any) -> None:
+            nonlocal count
+            # Whoever issues tokens knows them: only those from before are refused.
+            self.server.pages_known = self.server.pages_known or request.page is None
+            count += 1
+            if count == at:
+                raise NetworkError("cut")
+
+        setattr(self.server, "lost" if lost else "fault", cut)
+        try:
+            self.client.sync()
+        except NetworkError:
+            pass
+        finally:
+            self.server.fault = self.server.lost = lambda _: None
+
+    @rule(at=st.integers(1, 120), after=st.booleans())
+    def die_while_syncing(self, at: int, *, after: bool) -> None:
+        self.client.close()
+        killable = Killable(at, after=after)
+        self.server.pages_known = True
+        try:
+            with patch("sdk.client.database.sqlite3.connect", killable.connect):
+                self.open().sync()
+        except Killed:
+            pass
+        killable.close()
+        self.claimed.clear()
+        self.client = self.open()
+
+    @rule(limit=st.integers(1, 4))
+    def claim(self, limit: int) -> None:
+        self.claimed += self.client.pending(limit)
+
+    @rule()
+    def process(self) -> None:
+        """Pull what there is now, then acknowledge: what came since the claim stays pending."""
+        for entry in self.claimed:
+            self.pull(entry)
+        for entry in self.claimed:
+            self.client.ack(entry)
+        self.claimed.clear()
+
+    @rule()
+    def fail(self) -> None:
+        for entry in self.claimed:
+            self.client.retry(entry, "no")
+        self.claimed.clear()
+
+    def pull(self, entry: PendingEntry) -> None:
+        held = self.client.state().get(entry.conversation_id)
+        if held is not None:
+            self.app[entry.conversation_id] = held.max_seq
+
+    @invariant()
+    def pending_entries_are_of_conversations_that_exist(self) -> None:
+        if hasattr(self, "client"):
+            assert {e.conversation_id for e in self.client.pending(1_000)} <= set(
+                self.client.state()
+            )
+
+    @rule()
+    def calm(self) -> None:
+        self.server.pages_known = True
+        while self.client.sync().path != "nothing":
+            pass
+        assert self.client.state() == self.server.states
+        listed = {s.conversation_id for s in self.server.states.values() if is_listed(s)}
+        assert {v.conversation_id for v in self.client.conversations()} == listed
+        self.claimed.clear()
+        self.now_ms += RETRY_MAX_MS
+        while entries := self.client.pending(3):
+            for entry in entries:
+                self.pull(entry)
+                assert self.client.ack(entry)
+        for state in self.server.states.values():
+            if is_listed(state) or is_notification(state.conversation_id):
+                assert self.app.get(state.conversation_id) == state.max_seq
+
+    def teardown(self) -> None:
+        self.calm()
+        self.client.close()
+        shutil.rmtree(self.folder)
+
+
+TestWorld = World.TestCase
+TestWorld.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)

@@ -1,0 +1,302 @@
+"""A process that dies at any statement of a sync, of the queue, or between two pages.
+
+After each death the file holds what was before some transaction or after it, never a part of one;
+and whoever starts again from there ends where an undisturbed client ends.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schemas.conversations import OwnState
+from sdk.client import SyncClient
+from sdk.client.errors import NetworkError, StoreError
+from sdk.client.store import Store
+from tests.unit.sdk.client.support import T0, Killable, Killed, ModelServer
+
+ROOT = Path(__file__).parents[4]
+
+
+def client(server: ModelServer, path: Path, **options: Any) -> SyncClient:
+    return SyncClient(
+        user_id="u1",
+        device_id="phone",
+        store=path,
+        transport=server,
+        clock=lambda: T0,
+        **options,
+    )
+
+
+def contents(path: Path) -> dict[str, list[Any]]:
+    """Every table of a store, read by a connection of its own."""
+    store = Store(path, "u1", "phone")
+    tables = ("sync_state", "conversations", "drafts", "modules", "pending")
+    found = {t: store._db.execute(f"SELECT * FROM {t} ORDER BY 1, 2").fetchall() for t in tables}
+    store.close()
+    return found
+
+
+def world() -> ModelServer:
+    server = ModelServer()
+    for number in range(7):
+        server.change(f"sg_{number}", number + 1)
+    server.change("n_1", 3)
+    server.module("friends", "f1", 1)
+    return server
+
+
+def changed(server: ModelServer) -> None:
+    server.change("sg_1", 20)
+    server.change("sg_2", read_seq=2)
+    server.change("sg_3", own=OwnState(pinned=True))
+    server.change("sg_new", 1)
+    server.module("friends", "f1", 2)
+
+
+def synced_then_changed(path: Path) -> ModelServer:
+    """A client that synced, acknowledged half, wrote a draft; then the server went on."""
+    server = world()
+    with client(server, path) as c:
+        c.sync()
+        for entry in c.pending(4):
+            c.ack(entry)
+        c.set_draft("sg_2", "half a")
+    changed(server)
+    return server
+
+
+def synced_then_lost(path: Path) -> ModelServer:
+    server = synced_then_changed(path)
+    server.lose("sg_4")
+    return server
+
+
+def not_synced(path: Path) -> ModelServer:
+    del path
+    return world()
+
+
+def sync_in_pages(server: ModelServer, path: Path) -> None:
+    with client(server, path, page_max=2) as c:
+        c.sync()
+
+
+def work_on_the_queue(server: ModelServer, path: Path) -> None:
+    with client(server, path) as c:
+        entries = c.pending()
+        for number, entry in enumerate(entries):
+            if number % 2:
+                c.ack(entry)
+            else:
+                c.retry(entry, "no")
+
+
+Act = Callable[[ModelServer, Path], None]
+CASES = [
+    (not_synced, sync_in_pages),
+    (synced_then_changed, sync_in_pages),
+    (synced_then_lost, sync_in_pages),
+    (synced_then_changed, work_on_the_queue),
+]
+
+
+def stages(prepare: Callable[[Path], ModelServer], act: Act, folder: Path) -> list[Any]:
+    """Contents before and after each transaction of an undisturbed run, in order."""
+    path = folder / "undisturbed.db"
+    server = prepare(path)
+    found = [contents(path)]
+    original = Store.apply, Store.ack, Store.retry
+
+    def record(method: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(self: Store, *arguments: Any) -> Any:
+            result = method(self, *arguments)
+            found.append(contents(path))
+            return result
+
+        return wrapped
+
+    with pytest.MonkeyPatch.context() as patch:
+        for method in original:
+            patch.setattr(Store, method.__name__, record(method))
+        patch.setattr("sdk.client.client.random.Random", Jitter)
+        act(server, path)
+    found.append(contents(path))
+    return found
+
+
+class Jitter:
+    def random(self) -> float:
+        return 0.5
+
+
+@pytest.mark.parametrize(("prepare", "act"), CASES)
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_dying_at_any_statement(
+    prepare: Callable[[Path], ModelServer],
+    act: Act,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    after: bool,
+) -> None:
+    monkeypatch.setattr("sdk.client.client.random.Random", Jitter)
+    allowed = stages(prepare, act, tmp_path)
+    reached = set()
+    for at in range(1, 1_000):
+        path = tmp_path / f"{at}.db"
+        server = prepare(path)
+        killable = Killable(at, after=after)
+        with monkeypatch.context() as patch:
+            patch.setattr("sdk.client.database.sqlite3.connect", killable.connect)
+            try:
+                act(server, path)
+            except Killed:
+                died = True
+            else:
+                died = False
+        killable.close()
+        left = contents(path)
+        assert left in allowed, f"statement {at}: neither before nor after a transaction"
+        reached.add(allowed.index(left))
+        with client(server, path, page_max=2) as c:
+            c.sync()
+            assert c.state() == server.states
+        if not died:
+            break
+    assert len(reached) > 1
+    assert reached == {allowed.index(stage) for stage in allowed}, "every stage was a stop"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("case", range(len(CASES)))
+def test_a_process_that_is_killed(case: int, tmp_path: Path) -> None:
+    """The same with real deaths: a child process per statement, which exits without a goodbye."""
+    script = (
+        "import sys; from pathlib import Path;"
+        "from tests.unit.sdk.client.test_crash import kill_children;"
+        f"kill_children({case}, Path(sys.argv[1]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def kill_children(case: int, folder: Path) -> None:
+    """Run in a process of its own, because it forks."""
+    prepare, act = CASES[case]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sdk.client.client.random.Random", Jitter)
+        allowed = stages(prepare, act, folder)
+        for at in range(1, 1_000):
+            path = folder / f"{at}.db"
+            server = prepare(path)
+            child = os.fork()
+            if child == 0:
+                _live_until(at, act, server, path)
+            _, status = os.waitpid(child, 0)
+            assert contents(path) in allowed, at
+            with client(server, path, page_max=2) as c:
+                c.sync()
+                assert c.state() == server.states, at
+            if os.waitstatus_to_exitcode(status) == 0:
+                assert at > 10, "the child lived too early: nothing was counted"
+                return
+            assert os.waitstatus_to_exitcode(status) == 9, at
+    raise AssertionError("the child never came to its end")
+
+
+def _live_until(at: int, act: Act, server: ModelServer, path: Path) -> None:
+    killable = Killable(at)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sdk.client.database.sqlite3.connect", killable.connect)
+        patch.setattr("tests.unit.sdk.client.support.Killable.die", lambda _: os._exit(9))
+        act(server, path)
+    os._exit(0)
+
+
+@pytest.mark.parametrize("stop", range(1, 5))
+@pytest.mark.parametrize("lost", [False, True], ids=["request", "answer"])
+def test_a_correction_goes_on_after_the_page_that_was_stored(
+    tmp_path: Path, stop: int, *, lost: bool
+) -> None:
+    server = world()
+    asked: list[str | None] = []
+
+    def cut(request: Any) -> None:
+        asked.append(request.page)
+        if len(asked) == stop:
+            raise NetworkError("cut")
+
+    if lost:
+        server.lost = cut
+    else:
+        server.fault = cut
+    with client(server, tmp_path / "im.db", page_max=2) as c, pytest.raises(NetworkError):
+        c.sync()
+    changed(server)
+    with client(server, tmp_path / "im.db", page_max=2) as c:
+        report = c.sync()
+        assert asked[stop] == asked[stop - 1], "the same page is asked for again"
+        assert (report.path, report.reset) == ("full", "fresh")
+        assert len(asked) == len(set(asked)) + 1, "and no other page is asked for twice"
+        c.sync()
+        assert c.state() == server.states
+
+
+@pytest.mark.parametrize("stop", range(1, 4))
+@pytest.mark.parametrize("why", ["refused", "reset"])
+def test_a_correction_whose_token_no_longer_counts_starts_again(
+    tmp_path: Path, stop: int, why: str
+) -> None:
+    server = world()
+    count = 0
+
+    def cut(request: Any) -> None:
+        nonlocal count
+        del request
+        count += 1
+        if count == stop + 1:
+            raise NetworkError("cut")
+
+    server.fault = cut
+    with client(server, tmp_path / "im.db", page_max=2) as c:
+        with pytest.raises(NetworkError):
+            c.sync()
+        server.lose("sg_0")
+        server.pages_known = why == "reset"
+        server.fault = lambda request: setattr(
+            server, "pages_known", why == "reset" or request.page is None or server.pages_known
+        )
+        c.sync()
+        assert c.state() == server.states
+        assert "sg_0" not in {view.conversation_id for view in c.conversations()}
+
+
+def test_a_disk_that_is_full_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "im.db"
+    server = synced_then_changed(path)
+    before = contents(path)
+    for number in range(300):
+        server.change(f"sg_many_{number}", 1)
+    with client(server, path) as c:
+        pages = c._store._db.execute("PRAGMA page_count").fetchone()[0]
+        c._store._db.execute(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(StoreError, match="full"):
+            c.sync()
+        assert contents(path) == before
+        c._store._db.execute("PRAGMA max_page_count = 1000000")
+        c.sync()
+        assert c.state() == server.states
