@@ -71,6 +71,6 @@ def _show(report: SyncReport, found: list[ConversationView], total: int) -> None
         flags = [name for name, on in (("pinned", one.pinned), ("muted", one.muted)) if on]
         flags += [] if one.member else ["left"]
         active = datetime.fromtimestamp(one.activity_ms / 1_000, UTC).strftime("%Y-%m-%d %H:%M")
-        table.add_row(one.id, str(one.unread), str(one.last_seq), active, " ".join(flags))
+        table.add_row(one.conversation_id, str(one.unread), str(one.last_seq), active, " ".join(flags))
     console.print(table)
     console.print(f"{total:,} unread")

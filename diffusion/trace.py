@@ -26,6 +26,9 @@ TRACE_ROWS_MAX: Final = 20_000_000
 NUMBER_MAX: Final = 999_999_999
 """Largest user or group number: user ids made of it keep ten digits."""
 
+_DIGITS_MAX: Final = 18
+"""Any longer number is out of range, and would not fit a column."""
+
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _TIME_S_MIN: Final = TIME_MS_MIN // 1000
 _TIME_S_MAX: Final = TIME_MS_MAX // 1000
@@ -120,13 +123,13 @@ def _check_length(rows: int) -> None:
 def _numbers(kind: type[Row], fields: list[str]) -> tuple[int, int, int]:
     if len(fields) != len(kind._fields):
         raise InputError(f"{len(fields)} fields instead of {','.join(kind._fields)}")
-    try:
-        left, right, at_s = map(int, fields)
-    except ValueError as error:
-        raise InputError(f"{','.join(fields)!r:.100} is not three whole numbers") from error
+    # Digits only: `int` alone would also take 1_000, +1 and digits of other scripts.
+    if not all(f.isascii() and f.isdigit() and len(f) <= _DIGITS_MAX for f in fields):
+        raise InputError(f"{','.join(fields)!r:.100} is not three whole numbers")
+    left, right, at_s = map(int, fields)
     for name, number in zip(kind._fields[:2], (left, right), strict=True):
-        if not 0 <= number <= NUMBER_MAX:
-            raise InputError(f"{name} is {number}; it must be between 0 and {NUMBER_MAX}")
+        if number > NUMBER_MAX:
+            raise InputError(f"{name} is {number}; it must be at most {NUMBER_MAX}")
     if not _TIME_S_MIN <= at_s <= _TIME_S_MAX:
         raise InputError(f"sent_at_s is {at_s}, which is not a time in seconds since 1970")
     return left, right, at_s

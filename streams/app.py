@@ -88,7 +88,7 @@ def build(settings: Settings, session: Session, epochs: dict[str, Epoch]) -> fau
 
 def run(app: faust.App) -> None:
     """Run until a signal; ends the process."""
-    worker = faust.Worker(app, loglevel="WARNING", redirect_stdouts=False)
+    worker = faust.Worker(app, loglevel="WARNING", quiet=True, redirect_stdouts=False)
     worker.execute_from_commandline()
 
 

@@ -6,11 +6,17 @@ The table `PROBLEMS` maps errors to a status; a test walks the error tree and fi
 from __future__ import annotations
 
 import logging
+from http import HTTPStatus
 from typing import Any, Final
 
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
-from litestar.status_codes import HTTP_500_INTERNAL_SERVER_ERROR
+from litestar.status_codes import (
+    HTTP_400_BAD_REQUEST,
+    HTTP_401_UNAUTHORIZED,
+    HTTP_500_INTERNAL_SERVER_ERROR,
+    HTTP_503_SERVICE_UNAVAILABLE,
+)
 from msgspec import Struct
 
 from infra import metrics
@@ -56,9 +62,9 @@ def on_error(request: Request[Any, Any, Any], error: Exception) -> Response[Prob
         status, title, detail = HTTP_500_INTERNAL_SERVER_ERROR, "Internal error", ""
     if status >= HTTP_500_INTERNAL_SERVER_ERROR:
         log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    if status == 401:  # noqa: PLR2004  # its own name is clearer nowhere
+    if status == HTTP_401_UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
-    if status == 503:  # noqa: PLR2004
+    if status == HTTP_503_SERVICE_UNAVAILABLE:
         headers["Retry-After"] = str(RETRY_AFTER_S)
     metrics.api_errors.labels(str(status)).inc()
     return Response(
@@ -70,7 +76,9 @@ def on_error(request: Request[Any, Any, Any], error: Exception) -> Response[Prob
 
 
 def _title(error: HTTPException) -> str:
-    return type(error).__name__.removesuffix("Exception") or "Error"
+    if error.status_code == HTTP_400_BAD_REQUEST:
+        return PROBLEMS[InputError][1]
+    return HTTPStatus(error.status_code).phrase
 
 
 def _validation(error: ValidationException) -> str:

@@ -18,9 +18,9 @@ from schemas.rows import ChangeRow
 
 SELECT_SINCE: Final = (
     "SELECT window_ms, conversation_id, message_version, max_seq, active_at_ms, read_version, "
-    "read_seq, state_version FROM changes_by_user WHERE user_id = ? AND window_ms >= ? LIMIT ?"
+    "read_seq, state_version FROM ks.changes_by_user WHERE user_id = ? AND window_ms >= ? LIMIT ?"
 )
-_UPDATE: Final = "UPDATE changes_by_user USING TTL ? AND TIMESTAMP ? SET "
+_UPDATE: Final = "UPDATE ks.changes_by_user USING TTL ? AND TIMESTAMP ? SET "
 _WHERE: Final = " WHERE user_id = ? AND window_ms = ? AND conversation_id = ?"
 _MESSAGE: Final = "message_version = ?, max_seq = ?, active_at_ms = ?"
 _READ: Final = "read_version = ?, read_seq = ?"

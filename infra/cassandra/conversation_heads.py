@@ -17,20 +17,20 @@ _COLUMNS: Final = (
     "conversation_id, max_seq, active_at_ms, mode, mode_epoch, mode_since_ms, member_count, "
     "diffusion, updated_at_ms"
 )
-SELECT_MANY: Final = f"SELECT {_COLUMNS} FROM conversation_heads WHERE conversation_id IN ?"
+SELECT_MANY: Final = f"SELECT {_COLUMNS} FROM ks.conversation_heads WHERE conversation_id IN ?"
 UPDATE_MESSAGE: Final = (
-    "UPDATE conversation_heads USING TIMESTAMP ? SET max_seq = ?, active_at_ms = ?, "
+    "UPDATE ks.conversation_heads USING TIMESTAMP ? SET max_seq = ?, active_at_ms = ?, "
     "updated_at_ms = ? WHERE conversation_id = ?"
 )
 UPDATE_MODE: Final = (
-    "UPDATE conversation_heads USING TIMESTAMP ? SET mode = ?, mode_epoch = ?, mode_since_ms = ? "
+    "UPDATE ks.conversation_heads USING TIMESTAMP ? SET mode = ?, mode_epoch = ?, mode_since_ms = ? "
     "WHERE conversation_id = ?"
 )
 UPDATE_MEMBER_COUNT: Final = (
-    "UPDATE conversation_heads USING TIMESTAMP ? SET member_count = ? WHERE conversation_id = ?"
+    "UPDATE ks.conversation_heads USING TIMESTAMP ? SET member_count = ? WHERE conversation_id = ?"
 )
 UPDATE_DIFFUSION: Final = (
-    "UPDATE conversation_heads USING TIMESTAMP ? SET diffusion = ? WHERE conversation_id = ?"
+    "UPDATE ks.conversation_heads USING TIMESTAMP ? SET diffusion = ? WHERE conversation_id = ?"
 )
 
 HEADS_PER_READ: Final = 100

@@ -19,30 +19,30 @@ _COLUMNS: Final = (
     "deleted_at_ms, pinned, muted"
 )
 SELECT_SOME: Final = (
-    f"SELECT {_COLUMNS} FROM inbox WHERE user_id = ? AND conversation_id IN ?"
+    f"SELECT {_COLUMNS} FROM ks.inbox WHERE user_id = ? AND conversation_id IN ?"
 )
 SELECT_PAGE: Final = (
-    f"SELECT {_COLUMNS} FROM inbox WHERE user_id = ? AND conversation_id > ? LIMIT ?"
+    f"SELECT {_COLUMNS} FROM ks.inbox WHERE user_id = ? AND conversation_id > ? LIMIT ?"
 )
 UPDATE_READ: Final = (
-    "UPDATE inbox USING TIMESTAMP ? SET read_seq = ? WHERE user_id = ? AND conversation_id = ?"
+    "UPDATE ks.inbox USING TIMESTAMP ? SET read_seq = ? WHERE user_id = ? AND conversation_id = ?"
 )
 UPDATE_MIN: Final = (
-    "UPDATE inbox USING TIMESTAMP ? SET min_seq = ? WHERE user_id = ? AND conversation_id = ?"
+    "UPDATE ks.inbox USING TIMESTAMP ? SET min_seq = ? WHERE user_id = ? AND conversation_id = ?"
 )
 UPDATE_MEMBERSHIP: Final = (
-    "UPDATE inbox USING TIMESTAMP ? SET member = ?, membership_at_ms = ?, user_max_seq = ? "
+    "UPDATE ks.inbox USING TIMESTAMP ? SET member = ?, membership_at_ms = ?, user_max_seq = ? "
     "WHERE user_id = ? AND conversation_id = ?"
 )
 UPDATE_DELETION: Final = (
-    "UPDATE inbox USING TIMESTAMP ? SET deleted_seq = ?, deleted_at_ms = ? "
+    "UPDATE ks.inbox USING TIMESTAMP ? SET deleted_seq = ?, deleted_at_ms = ? "
     "WHERE user_id = ? AND conversation_id = ?"
 )
 UPDATE_PINNED: Final = (
-    "UPDATE inbox USING TIMESTAMP ? SET pinned = ? WHERE user_id = ? AND conversation_id = ?"
+    "UPDATE ks.inbox USING TIMESTAMP ? SET pinned = ? WHERE user_id = ? AND conversation_id = ?"
 )
 UPDATE_MUTED: Final = (
-    "UPDATE inbox USING TIMESTAMP ? SET muted = ? WHERE user_id = ? AND conversation_id = ?"
+    "UPDATE ks.inbox USING TIMESTAMP ? SET muted = ? WHERE user_id = ? AND conversation_id = ?"
 )
 
 CONVERSATIONS_PER_READ: Final = 100
@@ -112,7 +112,8 @@ def _inbox_row(row: Row) -> InboxRow:
         own = OwnState(
             member=row[1],
             membership_at_ms=row[2] or 0,
-            user_max_seq=NO_CAP if row[3] is None else row[3],
+            # The constant itself, by which the encoder knows that there is nothing to say.
+            user_max_seq=NO_CAP if row[3] in {None, NO_CAP} else row[3],
             min_seq=row[5] or 0,
             deleted_seq=-1 if row[6] is None else row[6],
             deleted_at_ms=row[7] or 0,

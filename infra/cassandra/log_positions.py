@@ -11,12 +11,12 @@ from typing import Final
 from infra.cassandra.session import Session, Statement
 
 UPDATE_REACHED: Final = (
-    "UPDATE log_positions USING TIMESTAMP ? SET reached_offset = ?, reached_at_ms = ? "
+    "UPDATE ks.log_positions USING TIMESTAMP ? SET reached_offset = ?, reached_at_ms = ? "
     "WHERE epoch = ? AND partition = ?"
 )
-SELECT_REACHED: Final = "SELECT partition, reached_offset FROM log_positions WHERE epoch = ?"
+SELECT_REACHED: Final = "SELECT partition, reached_offset FROM ks.log_positions WHERE epoch = ?"
 SELECT_ONE: Final = (
-    "SELECT reached_offset FROM log_positions WHERE epoch = ? AND partition = ?"
+    "SELECT reached_offset FROM ks.log_positions WHERE epoch = ? AND partition = ?"
 )
 
 

@@ -7,10 +7,10 @@ from typing import Final
 from infra.cassandra.session import Session, Statement
 
 SELECT_ALL: Final = (
-    "SELECT user_id, member FROM members_by_conversation WHERE conversation_id = ?"
+    "SELECT user_id, member FROM ks.members_by_conversation WHERE conversation_id = ?"
 )
 UPDATE_MEMBER: Final = (
-    "UPDATE members_by_conversation USING TIMESTAMP ? SET member = ? "
+    "UPDATE ks.members_by_conversation USING TIMESTAMP ? SET member = ? "
     "WHERE conversation_id = ? AND user_id = ?"
 )
 

@@ -10,11 +10,11 @@ from schemas.changes import ModuleChange
 from schemas.rows import ModuleRow
 
 SELECT_SINCE: Final = (
-    "SELECT window_ms, module, item_id, version, op, item_version FROM module_changes_by_user "
+    "SELECT window_ms, module, item_id, version, op, item_version FROM ks.module_changes_by_user "
     "WHERE user_id = ? AND window_ms >= ? LIMIT ?"
 )
 UPDATE_ITEM: Final = (
-    "UPDATE module_changes_by_user USING TTL ? AND TIMESTAMP ? "
+    "UPDATE ks.module_changes_by_user USING TTL ? AND TIMESTAMP ? "
     "SET version = ?, op = ?, item_version = ? "
     "WHERE user_id = ? AND window_ms = ? AND module = ? AND item_id = ?"
 )

@@ -7,10 +7,10 @@ from typing import Final
 from infra.cassandra.session import Session, Statement
 
 SELECT_ALL: Final = (
-    "SELECT conversation_id, on_read_side FROM read_side_by_user WHERE user_id = ?"
+    "SELECT conversation_id, on_read_side FROM ks.read_side_by_user WHERE user_id = ?"
 )
 UPDATE_SIDE: Final = (
-    "UPDATE read_side_by_user USING TIMESTAMP ? SET on_read_side = ? "
+    "UPDATE ks.read_side_by_user USING TIMESTAMP ? SET on_read_side = ? "
     "WHERE user_id = ? AND conversation_id = ?"
 )
 

@@ -18,6 +18,8 @@ from schemas.errors import PermanentError
 SCHEMA_VERSION: Final = 1
 SCHEMA_COMPAT_VERSION: Final = 1
 
+SELECT_VERSION: Final = "SELECT version, compat_version FROM ks.schema_versions WHERE id = 1"
+
 _FILE: Final = re.compile(r"(\d{3})_[a-z_]+\.cql")
 
 
@@ -44,12 +46,13 @@ def migrate(settings: CassandraSettings, on_progress: Callable[[str], None]) -> 
             f"{{'class': 'NetworkTopologyStrategy', '{settings.local_datacenter}': "
             f"{settings.replication_factor}}}"
         )
-        session.run_ddl(f"USE {settings.keyspace}")
         session.run_ddl(
-            "CREATE TABLE IF NOT EXISTS schema_versions "
+            f"CREATE TABLE IF NOT EXISTS {settings.keyspace}.schema_versions "
             "(id int PRIMARY KEY, version int, compat_version int)"
         )
         before = _version(session)
+        # Migrations name their tables without a keyspace; only this session, which ends here, uses one.
+        session.run_ddl(f"USE {settings.keyspace}")
         for number, statements in migrations():
             if number <= before:
                 continue
@@ -57,7 +60,7 @@ def migrate(settings: CassandraSettings, on_progress: Callable[[str], None]) -> 
             for statement in statements:
                 session.run_ddl(statement)
             session.run_ddl(
-                "INSERT INTO schema_versions (id, version, compat_version) "
+                f"INSERT INTO {settings.keyspace}.schema_versions (id, version, compat_version) "
                 f"VALUES (1, {number}, {SCHEMA_COMPAT_VERSION})"
             )
         return before
@@ -77,8 +80,7 @@ def open_session(settings: CassandraSettings) -> Session:
             raise SchemaError(
                 f"Keyspace {settings.keyspace} has no tables yet. Run `diffusion migrate` once."
             )
-        session.run_ddl(f"USE {settings.keyspace}")
-        rows = session.run_ddl("SELECT version, compat_version FROM schema_versions WHERE id = 1")
+        rows = session.read(SELECT_VERSION)
         version, compat = rows[0] if rows else (0, 0)
     except BaseException:
         session.close()
@@ -94,7 +96,7 @@ def open_session(settings: CassandraSettings) -> Session:
 
 
 def _version(session: Session) -> int:
-    rows = session.run_ddl("SELECT version FROM schema_versions WHERE id = 1")
+    rows = session.read(SELECT_VERSION)
     return int(rows[0][0]) if rows else 0
 
 

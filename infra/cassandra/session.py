@@ -51,6 +51,13 @@ WRITE_DEADLINE_S: Final = 120.0
 """A write that is not acknowledged for so long ends the batch; the program then starts anew, from
 what Kafka says was finished. Longer than a node's restart, shorter than Kafka's patience."""
 
+PROTOCOL_VERSION: Final = 5
+"""Cassandra 4.0 and later. Named, so that no connection begins with a guess."""
+
+KEYSPACE_MARK: Final = "ks."
+"""Stands before every table name in a statement, for the keyspace of the settings; a statement that
+relies on a `USE` sent before is ambiguous, and Cassandra warns of each."""
+
 PAGE_ROWS: Final = 5_000
 """The driver's own default: rows fetched at once."""
 
@@ -86,9 +93,9 @@ def translate(error: BaseException) -> Exception:
 
 
 class Session:
-    """A connection to the cluster, with the keyspace set. Safe for threads and event loops."""
+    """A connection to the cluster. Safe for threads and event loops."""
 
-    def __init__(self, settings: CassandraSettings, *, keyspace: str | None = None) -> None:
+    def __init__(self, settings: CassandraSettings) -> None:
         self.settings = settings
         self._cluster = Cluster(
             settings.hosts,
@@ -98,9 +105,10 @@ class Session:
             reconnection_policy=ExponentialReconnectionPolicy(0.5, 10.0),
             connect_timeout=settings.request_timeout_s,
             control_connection_timeout=settings.request_timeout_s,
+            protocol_version=PROTOCOL_VERSION,
         )
         try:
-            self._session = self._cluster.connect(keyspace)
+            self._session = self._cluster.connect()
         except Exception as error:
             self._cluster.shutdown()
             raise _unreachable(settings, error) from error
@@ -115,7 +123,7 @@ class Session:
 
     def _prepare(self, cql: str) -> Any:
         try:
-            return self._session.prepare(cql)
+            return self._session.prepare(cql.replace(KEYSPACE_MARK, f"{self.settings.keyspace}."))
         except Exception as error:
             raise translate(error) from error
 

@@ -15,10 +15,10 @@ from schemas.errors import PermanentError
 from schemas.limits import EPOCH_MAX, EPOCH_MIN
 
 SELECT_LATEST: Final = (
-    "SELECT epoch, topic_id, partitions, window_ms FROM topic_epochs WHERE topic = ? LIMIT 1"
+    "SELECT epoch, topic_id, partitions, window_ms FROM ks.topic_epochs WHERE topic = ? LIMIT 1"
 )
 INSERT_NEXT: Final = (
-    "INSERT INTO topic_epochs (topic, epoch, topic_id, partitions, window_ms, created_at_ms) "
+    "INSERT INTO ks.topic_epochs (topic, epoch, topic_id, partitions, window_ms, created_at_ms) "
     "VALUES (?, ?, ?, ?, ?, ?) IF NOT EXISTS"
 )
 

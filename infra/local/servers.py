@@ -11,17 +11,13 @@ One process at a time changes anything there (`up`, `down`, `start`, `stop`, und
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from threading import Event, Lock
-from typing import TYPE_CHECKING, Literal
 
-import psutil
-
-from infra.local import data_dir, lifecycle, ports
+from infra.local import data_dir, lifecycle
 from infra.local.cassandra_server import cassandra_plan, cassandra_server
 from infra.local.errors import DataDirError
 from infra.local.file_lock import file_lock
@@ -30,35 +26,15 @@ from infra.local.jars import class_path
 from infra.local.java import java_executable
 from infra.local.kafka_server import kafka_plan, kafka_server
 from infra.local.plan import Plan, Runtime, Server
-from infra.local.settings import LOCK_WAIT_S, PROBE_TIMEOUT_S, LocalSettings
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from infra.local.settings import LOCK_WAIT_S, LocalSettings
+from infra.local.status import ServerStatus, State, status_of
 
 __all__ = ["LocalServers", "LocalSettings", "ServerStatus", "State"]
-
-State = Literal["running", "starting", "stopped", "foreign"]
-"""running: answers. starting: lives, and does not answer yet (or no more). stopped: is not there.
-foreign: is not there, and somebody else listens on its port."""
 
 Progress = Callable[[str, str], None]
 """Called with a server's name and what is happening with it; never by two threads at once."""
 
 _PLANS: dict[str, Callable[[Runtime], Plan]] = {"kafka": kafka_plan, "cassandra": cassandra_plan}
-
-
-@dataclass(frozen=True, kw_only=True)
-class ServerStatus:
-    """One server at one moment."""
-
-    name: str
-    state: State
-    pid: int | None
-    port: int
-    data_bytes: int
-    version: str
-    uptime_s: float | None
-    log: Path
 
 
 class LocalServers:
@@ -100,7 +76,7 @@ class LocalServers:
 
     def status(self) -> tuple[ServerStatus, ...]:
         """How both are now; asks each a real question, which takes some ten milliseconds."""
-        return tuple(self._status_of(server) for server in self._servers.values())
+        return tuple(status_of(server) for server in self._servers.values())
 
     def start(self, name: str) -> None:
         """Start one server and wait for its answer. Raises LocalServerError, KeyError."""
@@ -200,35 +176,9 @@ class LocalServers:
                 raise
         _raise_first(futures)
 
-    def _status_of(self, server: Server) -> ServerStatus:
-        running = lifecycle.find(server)
-        state: State
-        if running is None:
-            state = "stopped" if ports.is_free(server.port) else "foreign"
-        else:
-            state = "running" if server.answers(server.port, PROBE_TIMEOUT_S) else "starting"
-        return ServerStatus(
-            name=server.name,
-            state=state,
-            pid=None if running is None else running.pid,
-            port=server.port,
-            data_bytes=data_dir.used_bytes(server.folder),
-            version=read_lock()[server.name][0].version,
-            uptime_s=None if running is None else max(0.0, time.time() - _started_s(running)),
-            log=server.log,
-        )
-
     def _report(self, name: str, what: str) -> None:
         with self._progress_lock:
             self._on_progress(name, what)
-
-
-def _started_s(running: psutil.Process) -> float:
-    try:
-        started_s: float = running.create_time()
-    except psutil.NoSuchProcess:  # ended while we looked
-        return time.time()
-    return started_s
 
 
 def _raise_first(futures: list[Future[None]]) -> None:

@@ -20,5 +20,5 @@ class DeliveryError(RetryableError):
         self.reason = reason
         super().__init__(
             f"{count:,} events were not delivered, the first because: {reason}; "
-            "send them again (`on_error` was given each of them)"
+            "send them again (`on_error` is told which)"
         )

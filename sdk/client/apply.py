@@ -17,7 +17,7 @@ from sdk.client import pending
 from sdk.client.errors import StoreConflictError
 from sdk.client.kinds import Kinds, difference
 from sdk.client.ops import StoreOps
-from sdk.client.pending import CONVERSATION, Change
+from sdk.client.pending import CONVERSATION, REFRESH, Change
 from sdk.client.rows import SELECT_ONE, STATE_WIDTH, UPSERT, row_of, state_of
 
 _SELECT_MODULE: Final = "SELECT item_version, version FROM modules WHERE module = ? AND item_id = ?"
@@ -52,6 +52,8 @@ def apply(db: sqlite3.Connection, ops: StoreOps, now_ms: int) -> Applied:
     if ops.forget:
         for table in _USER_TABLES:
             db.execute(f"DELETE FROM {table}")  # noqa: S608 (names from the tuple above)
+    if ops.reset is not None:
+        ticket = _doubt_modules(db, ticket, now_ms)
     changes = _write_conversations(db, ops) + _write_modules(db, ops)
     ticket = pending.put(db, changes, ticket, now_ms)
     removed = _remove_older(db, ops.generation) if ops.remove_older else 0
@@ -100,6 +102,17 @@ def _concerns(held: ConversationState | None, state: ConversationState) -> bool:
     """
     before = held is not None and is_listed(held)
     return before or is_listed(state) or is_notification(state.conversation_id)
+
+
+def _doubt_modules(db: sqlite3.Connection, ticket: int, now_ms: int) -> int:
+    """Have all modules fetched anew, because the pages of a correction do not tell of them.
+
+    At the first page and not at the last: the cursor was fixed before it, so what changes from now
+    on comes with the next delta.
+    """
+    db.execute("DELETE FROM modules")
+    pending.forget_items(db)
+    return pending.put(db, [REFRESH], ticket, now_ms)
 
 
 def _write_modules(db: sqlite3.Connection, ops: StoreOps) -> list[Change]:

@@ -120,7 +120,10 @@ class SyncClient:
         return self._store.pending(limit, self._clock())
 
     def pending_items(self, limit: int = limits.PENDING_DEFAULT) -> list[PendingItem]:
-        """Claim changed items of user modules, in the order in which they changed."""
+        """Claim changed items of user modules, in the order in which they changed.
+
+        One whose `op` is `refresh` asks to fetch all modules anew; see `PendingItem`.
+        """
         _check_range("limit", limit, limits.PENDING_MAX)
         return self._store.pending_items(limit, self._clock())
 

@@ -23,6 +23,7 @@ class StoreOps:
 
     - refuse, unless the store stands at `revision`;
     - if `forget`, drop everything of the user the store held until now;
+    - if there is a `reset`, have the modules fetched anew;
     - write the entries with `generation`; if `replace`, they replace what older generations said;
     - enqueue what changed;
     - if `remove_older`, drop the rows of older generations;

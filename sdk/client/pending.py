@@ -49,8 +49,8 @@ _SELECT_CONVERSATIONS: Final = (
     " ORDER BY c.pinned DESC, c.activity_ms DESC, c.conversation_id LIMIT :limit"
 )
 _SELECT_ITEMS: Final = (
-    f"{_ENTRY}, p.module, m.op, m.item_version"
-    " FROM pending p JOIN modules m ON m.module = p.module AND m.item_id = p.item_id"
+    f"{_ENTRY}, p.module, coalesce(m.op, 'refresh'), coalesce(m.item_version, 0)"
+    " FROM pending p LEFT JOIN modules m ON m.module = p.module AND m.item_id = p.item_id"
     f" WHERE p.module <> '' AND {_DUE} ORDER BY p.ticket LIMIT :limit"
 )
 _PUT: Final = (
@@ -90,7 +90,11 @@ class PendingEntry:
 
 @dataclass(frozen=True, slots=True)
 class PendingItem:
-    """An item of a user module that changed; the fields are those of `PendingEntry`."""
+    """An item of a user module that changed; the other fields are those of `PendingEntry`.
+
+    `op` is `insert`, `update` or `delete`, or `refresh`: a full correction began, which tells of
+    conversations only, so all modules are to be fetched anew. It is handed out before the items.
+    """
 
     module: str
     item_id: str
@@ -102,6 +106,10 @@ class PendingItem:
     enqueued_at_ms: int
     attempts: int
     last_error: str | None
+
+
+REFRESH: Final = Change("*", "", 0, Kinds.ITEM)
+"""All modules are to be fetched anew. No item has the empty id, so it can be taken for none."""
 
 
 def put(db: sqlite3.Connection, changes: Iterable[Change], ticket: int, now_ms: int) -> int:
@@ -116,6 +124,11 @@ def put(db: sqlite3.Connection, changes: Iterable[Change], ticket: int, now_ms: 
     ]
     db.executemany(_PUT, rows)
     return ticket + len(rows)
+
+
+def forget_items(db: sqlite3.Connection) -> None:
+    """Take out all module items: what is known of them no longer counts."""
+    db.execute("DELETE FROM pending WHERE module <> ''")
 
 
 def due_conversations(db: sqlite3.Connection, limit: int, now_ms: int) -> list[PendingEntry]:

@@ -20,7 +20,8 @@ class SyncReport:
     begun or continued. `reset` is why it was made (a value of `schemas.protocol.ResetReason`).
     `round_trips` counts answers of the server, refusals included; bytes are those of bodies on the
     wire. `entries` and `modules` count what answers named; `enqueued` what of it the app has to
-    process; `removed` conversations that the full correction found gone.
+    process (a `refresh` of the modules is not counted); `removed` conversations that the full
+    correction found gone.
     """
 
     path: Path

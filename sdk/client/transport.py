@@ -137,7 +137,7 @@ class HttpTransport:
                     self._traffic = self._traffic.plus(bytes_down=got.num_bytes_downloaded)
         except httpx.DecodingError as error:
             raise InvalidAnswerError(f"the answer cannot be unpacked: {error}") from error
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             reason = str(error) or type(error).__name__
             raise NetworkError(f"{self._url} was not reached: {reason}") from error
 

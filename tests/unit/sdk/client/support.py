@@ -1,7 +1,7 @@
 """What the client's tests share: a server in a dictionary, scripted answers, and a killed process.
 
-`ModelServer` keeps the whole state and a line of changes, and answers as the protocol says; the real
-server is another implementation of the same text. Every answer goes through bytes.
+`ModelServer` keeps the whole state and a line of changes, and answers as the protocol says; the
+real server is another implementation of the same text. Every answer goes through bytes.
 """
 
 from __future__ import annotations
@@ -104,6 +104,7 @@ class ModelServer:
 
     def __init__(self) -> None:
         self.states: dict[str, ConversationState] = {}
+        self.items: dict[tuple[str, str], int] = {}
         self.line: list[ConversationEntry | ModuleEntry] = []
         self.incarnation = 1
         self.oldest = 0
@@ -128,10 +129,11 @@ class ModelServer:
         self.states[conversation_id] = merge(self.states.get(conversation_id), change)
 
     def module(self, module: str, item_id: str, item_version: int) -> None:
+        self.items[module, item_id] = item_version
         self.line.append(ModuleEntry(module, item_id, "update", item_version, self.version + 1))
 
     def lose(self, conversation_id: str) -> None:
-        """A loss on the server, after which it counts its changes anew: a new incarnation."""
+        """Lose data, after which changes are counted anew: a new incarnation."""
         del self.states[conversation_id]
         self.incarnation += 1
 
@@ -226,7 +228,7 @@ class Killable:
         return db
 
     def close(self) -> None:
-        """Let go of the files, as the end of a process does: open transactions are not committed."""
+        """Let go of the files as the end of a process does: without committing anything."""
         for db in self.open:
             db.close()
 

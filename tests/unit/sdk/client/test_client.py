@@ -107,6 +107,9 @@ def test_the_queue_by_way_of_the_client() -> None:
         assert c.pending() == []
         now_ms += pause_ms
         assert [(e.attempts, e.last_error) for e in c.pending()] == [(1, "OSError: no route")]
+        (refresh,) = c.pending_items()
+        assert refresh.op == "refresh"
+        assert c.ack(refresh)
         assert c.pending_items() == []
 
 
@@ -180,7 +183,11 @@ def test_closing_waits_for_the_sync_and_leaves_a_given_transport_open(tmp_path: 
 
 def test_an_own_transport_is_made_and_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     closed: list[HttpTransport] = []
-    monkeypatch.setattr(HttpTransport, "close", closed.append)
+
+    def close(self: HttpTransport) -> None:
+        closed.append(self)
+
+    monkeypatch.setattr(HttpTransport, "close", close)
     c = SyncClient("http://localhost:1", user_id="u1", device_id="d", token="t", store=":memory:")
     c.close()
     assert len(closed) == 1
@@ -206,7 +213,7 @@ def test_wrong_options_are_refused_before_a_file_is_made(
     tmp_path: Path, options: dict[str, Any]
 ) -> None:
     given = {"user_id": "u1", "device_id": "d", "transport": Scripted(), **options}
-    with pytest.raises(ValueError, match="must|not the address"):
+    with pytest.raises(ValueError, match=r"must|not the address"):
         SyncClient(store=tmp_path / "im.db", **given)
     assert list(tmp_path.iterdir()) == []
 

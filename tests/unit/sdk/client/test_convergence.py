@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from schemas.conversations import ConversationState, OwnState, is_listed
 from schemas.ids import is_notification
-from sdk.client import NetworkError, PendingEntry, SyncClient
+from sdk.client import NetworkError, PendingEntry, PendingItem, SyncClient
 from sdk.client.limits import RETRY_MAX_MS
 from tests.unit.sdk.client.support import T0, Killable, Killed, ModelServer
 
@@ -44,7 +44,9 @@ class World(RuleBasedStateMachine):
         self.now_ms = T0
         self.app: dict[str, int] = {}
         """What the app knows of each conversation: the last sequence that it pulled."""
-        self.claimed: list[PendingEntry] = []
+        self.items: dict[tuple[str, str], int] = {}
+        """What the app knows of each module item: its version."""
+        self.claimed: list[PendingEntry | PendingItem] = []
         self.client = self.open()
 
     def open(self) -> SyncClient:
@@ -70,6 +72,11 @@ class World(RuleBasedStateMachine):
     @rule(conversation_id=ids, own=own_states)
     def own(self, conversation_id: str, own: OwnState) -> None:
         self.server.change(conversation_id, own=own)
+
+    @rule(item_id=st.sampled_from(["f1", "f2"]))
+    def module(self, item_id: str) -> None:
+        known = self.server.items.get(("friends", item_id), 0)
+        self.server.module("friends", item_id, known + 1)
 
     @rule(conversation_id=ids)
     def lose(self, conversation_id: str) -> None:
@@ -122,6 +129,7 @@ class World(RuleBasedStateMachine):
     @rule(limit=st.integers(1, 4))
     def claim(self, limit: int) -> None:
         self.claimed += self.client.pending(limit)
+        self.claimed += self.client.pending_items(limit)
 
     @rule()
     def process(self) -> None:
@@ -138,7 +146,13 @@ class World(RuleBasedStateMachine):
             self.client.retry(entry, "no")
         self.claimed.clear()
 
-    def pull(self, entry: PendingEntry) -> None:
+    def pull(self, entry: PendingEntry | PendingItem) -> None:
+        if isinstance(entry, PendingItem):
+            if entry.op == "refresh":
+                self.items = dict(self.server.items)
+            else:
+                self.items[entry.module, entry.item_id] = entry.item_version
+            return
         held = self.client.state().get(entry.conversation_id)
         if held is not None:
             self.app[entry.conversation_id] = held.max_seq
@@ -160,13 +174,14 @@ class World(RuleBasedStateMachine):
         assert {v.conversation_id for v in self.client.conversations()} == listed
         self.claimed.clear()
         self.now_ms += RETRY_MAX_MS
-        while entries := self.client.pending(3):
+        while entries := [*self.client.pending(3), *self.client.pending_items(2)]:
             for entry in entries:
                 self.pull(entry)
                 assert self.client.ack(entry)
         for state in self.server.states.values():
             if is_listed(state) or is_notification(state.conversation_id):
                 assert self.app.get(state.conversation_id) == state.max_seq
+        assert self.items == self.server.items
 
     def teardown(self) -> None:
         self.calm()

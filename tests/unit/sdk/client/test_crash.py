@@ -62,7 +62,7 @@ def changed(server: ModelServer) -> None:
 
 
 def synced_then_changed(path: Path) -> ModelServer:
-    """A client that synced, acknowledged half, wrote a draft; then the server went on."""
+    """Sync, acknowledge half, write a draft; then the server goes on."""
     server = world()
     with client(server, path) as c:
         c.sync()

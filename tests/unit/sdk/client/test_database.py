@@ -111,9 +111,14 @@ def test_a_store_belongs_to_one_user(tmp_path: Path) -> None:
 def test_a_failed_transaction_leaves_nothing_and_can_be_repeated() -> None:
     db = database.connect(":memory:")
     database.bind(db, "u1", "phone")
-    with pytest.raises(KeyError), database.transaction(db):
-        db.execute("UPDATE sync_state SET cursor = 'c'")
-        raise KeyError
+
+    def fail() -> None:
+        with database.transaction(db):
+            db.execute("UPDATE sync_state SET cursor = 'c'")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
     assert not db.in_transaction
     with database.transaction(db):
         assert db.execute("SELECT cursor FROM sync_state").fetchone() == (None,)

@@ -24,11 +24,15 @@ def store() -> Iterator[Store]:
     session = SyncSession(store.load(), "phone")
     session.next_request()
     store.apply(session.receive(first(cursor="c0")), T0)
+    (refresh,) = store.pending_items(9, T0)
+    assert store.ack(refresh)
     yield store
     store.close()
 
 
-def change(store: Store, *entries: ConversationEntry, now_ms: int = T0, modules: tuple = ()) -> None:
+def change(
+    store: Store, *entries: ConversationEntry, now_ms: int = T0, modules: tuple = ()
+) -> None:
     session = SyncSession(store.load(), "phone")
     session.next_request()
     store.apply(session.receive(delta(*entries, modules=modules)), now_ms)

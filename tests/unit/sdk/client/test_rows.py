@@ -74,7 +74,9 @@ def test_a_view_shows_what_the_contract_derives(state: ConversationState) -> Non
 
 
 @given(states, states)
-def test_a_row_is_overwritten_as_a_whole(first: ConversationState, second: ConversationState) -> None:
+def test_a_row_is_overwritten_as_a_whole(
+    first: ConversationState, second: ConversationState
+) -> None:
     second = ConversationState(
         first.conversation_id, second.max_seq, second.active_at_ms, second.read_seq, second.own
     )

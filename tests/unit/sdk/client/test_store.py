@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from schemas.conversations import ConversationState, OwnState, is_listed
 from schemas.protocol import ModuleEntry, ResetReason, SyncResponse, merge
 from sdk.client import database
+from sdk.client.apply import Applied
 from sdk.client.errors import StoreConflictError, StoreError, StoreOwnerError
 from sdk.client.kinds import Kinds
 from sdk.client.rows import SELECT_LIST
 from sdk.client.session import SyncSession
-from sdk.client.apply import Applied
 from sdk.client.store import _UNREAD_TOTAL, Store
 from tests.unit.sdk.client.support import T0, delta, entry, first, further
 
@@ -196,7 +196,7 @@ def test_nothing_of_another_user_is_left_from_the_first_page_on(store: Store) ->
     store.set_draft("sg_1", "secret", T0)
     feed(store, first(entry("sg_1", 1, 7), page="p1", reset=ResetReason.OTHER_USER))
     assert [(v.max_seq, v.draft) for v in store.conversations(9, None)] == [(7, "")]
-    assert store.pending_items(9, T0) == []
+    assert [e.op for e in store.pending_items(9, T0)] == ["refresh"]
     assert queued(store) == {"sg_1": Kinds.MESSAGE | Kinds.STATE}
 
 
@@ -212,12 +212,30 @@ def test_module_items_are_kept_by_their_version(store: Store) -> None:
         return [(e.op, e.item_version, e.version) for e in due]
 
     feed(store, first(cursor="c0"))
+    assert [store.ack(e) for e in store.pending_items(9, T0)] == [True]
     assert apply("c1", item("insert", 1, 10)) == [("insert", 1, 10)]
     assert apply("c2", item("insert", 1, 10)) == []
     assert apply("c3", item("update", 3, 12), item("update", 2, 13)) == [("update", 3, 12)]
     assert apply("c4", item("delete", 3, 14)) == [("delete", 3, 14)]
-    feed(store, first(cursor="c5", reset=ResetReason.AHEAD, modules=(item("insert", 1, 2),)))
-    assert [(e.op, e.item_version) for e in store.pending_items(9, T0)] == [("insert", 1)]
+
+
+def test_a_correction_has_all_modules_fetched_anew(store: Store) -> None:
+    item = ModuleEntry("friends", "f1", "update", 7, 7)
+    feed(store, first(page="p1"), further(cursor="c1"))
+    feed(store, delta(cursor="c2", modules=(item,)))
+    due = store.pending_items(9, T0)
+    assert [(e.module, e.item_id, e.op) for e in due] == [
+        ("*", "", "refresh"),
+        ("friends", "f1", "update"),
+    ]
+    feed(store, first(page="p1", reset=ResetReason.AHEAD))
+    assert [e.op for e in store.pending_items(9, T0)] == ["refresh"]
+    assert [store.ack(e) for e in due] == [False, False], "fetched before the reset: once more"
+    feed(store, further(cursor="c3"))
+    assert [store.ack(e) for e in store.pending_items(9, T0)] == [True]
+    # The server lost versions: what it counts now is news again.
+    feed(store, delta(cursor="c4", modules=(ModuleEntry("friends", "f1", "update", 2, 2),)))
+    assert [e.item_version for e in store.pending_items(9, T0)] == [2]
 
 
 def test_the_reason_of_a_correction_is_kept_over_its_pages(store: Store) -> None:
@@ -341,6 +359,6 @@ def test_another_connection_sees_all_of_an_answer_or_nothing(tmp_path: Path) -> 
     feed(store, first(entry("sg_1", 1, 1), entry("sg_2", 1, 1), cursor="c1"))
     store._db.set_trace_callback(None)
     look("")
-    assert seen == {(None, 0, 0), ("c1", 2, 2)}
+    assert seen == {(None, 0, 0), ("c1", 2, 3)}
     reader.close()
     store.close()

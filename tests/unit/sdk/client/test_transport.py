@@ -1,0 +1,305 @@
+"""HTTP against a real server on this machine, one answer at a time."""
+
+from __future__ import annotations
+
+import gzip
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from schemas.protocol import SyncRequest, SyncResponse
+from sdk.client.errors import (
+    AuthError,
+    ClientError,
+    InvalidAnswerError,
+    NetworkError,
+    RequestRefusedError,
+    ServerBusyError,
+    ServerError,
+)
+from sdk.client.transport import HttpTransport, Traffic
+from tests.unit.sdk.client.support import delta, entry
+
+REQUEST = SyncRequest("phone", cursor="c1")
+ANSWER = delta(entry("sg_1", 2, 3), cursor="c2")
+JSON = {"Content-Type": "application/json"}
+
+
+class Server(ThreadingHTTPServer):
+    """Answers every request with what `answer` says: status, headers, body."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.answer: tuple[int, dict[str, str], bytes] = (200, JSON, msgspec.json.encode(ANSWER))
+        self.seen: list[tuple[str, dict[str, str], bytes]] = []
+        self.connections = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Server
+
+    def setup(self) -> None:
+        super().setup()
+        self.server.connections += 1
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        self.server.seen.append((self.path, headers, body))
+        status, headers, body = self.server.answer
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *arguments: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def wire(server: Server) -> Iterator[HttpTransport]:
+    transport = HttpTransport(server.url, "t0ken")
+    yield transport
+    transport.close()
+
+
+def test_a_request_is_a_post_of_json_with_the_token(server: Server, wire: HttpTransport) -> None:
+    assert wire.send(REQUEST) == ANSWER
+    ((path, headers, body),) = server.seen
+    assert path == "/v1/sync"
+    assert msgspec.json.decode(body, type=SyncRequest) == REQUEST
+    assert headers["authorization"] == "Bearer t0ken"
+    assert headers["content-type"] == "application/json"
+    assert headers["accept-encoding"] == "gzip"
+
+
+def test_the_path_follows_the_address(server: Server) -> None:
+    transport = HttpTransport(server.url + "/im/", "t")
+    transport.send(REQUEST)
+    transport.close()
+    assert server.seen[0][0] == "/im/v1/sync"
+
+
+def test_one_connection_serves_all_requests(server: Server, wire: HttpTransport) -> None:
+    for _ in range(3):
+        wire.send(REQUEST)
+    server.answer = (500, {}, b"")
+    for _ in range(3):
+        with pytest.raises(ServerError):
+            wire.send(REQUEST)
+    assert server.connections == 1
+    wire.close()
+    server.answer = (200, JSON, msgspec.json.encode(ANSWER))
+    wire.send(REQUEST)
+    assert server.connections == 2
+
+
+def test_a_token_may_be_made_for_each_request(server: Server) -> None:
+    tokens = iter(["one", "two"])
+    transport = HttpTransport(server.url, lambda: next(tokens))
+    transport.send(REQUEST)
+    transport.send(REQUEST)
+    transport.close()
+    assert [seen[1]["authorization"] for seen in server.seen] == ["Bearer one", "Bearer two"]
+
+
+@pytest.mark.parametrize("token", ["", "with space", "end\r\nX-Other: 1", "t\u00f6ken"])
+def test_a_token_that_is_none_is_not_sent_and_not_quoted(server: Server, token: str) -> None:
+    transport = HttpTransport(server.url, token)
+    with pytest.raises(AuthError) as caught:
+        transport.send(REQUEST)
+    transport.close()
+    assert server.seen == []
+    assert not token or token not in str(caught.value)
+    assert transport.traffic == Traffic()
+
+
+def test_bytes_are_counted_as_they_travel(server: Server, wire: HttpTransport) -> None:
+    many = delta(*(entry(f"sg_{n}", 2, 3) for n in range(500)), cursor="c2")
+    plain = msgspec.json.encode(many)
+    packed = gzip.compress(plain)
+    server.answer = (200, {**JSON, "Content-Encoding": "gzip"}, packed)
+    assert wire.send(REQUEST) == many
+    up = len(msgspec.json.encode(REQUEST))
+    assert wire.traffic == Traffic(round_trips=1, bytes_up=up, bytes_down=len(packed))
+    assert len(packed) < len(plain)
+    server.answer = (503, {}, b"busy")
+    with pytest.raises(ServerBusyError):
+        wire.send(REQUEST)
+    assert wire.traffic.since(Traffic(1, up, len(packed))) == Traffic(1, up, 4)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (204, InvalidAnswerError),
+        (302, InvalidAnswerError),
+        (400, RequestRefusedError),
+        (401, AuthError),
+        (403, AuthError),
+        (404, RequestRefusedError),
+        (410, RequestRefusedError),
+        (429, ServerBusyError),
+        (500, ServerError),
+        (502, ServerError),
+        (503, ServerBusyError),
+    ],
+)
+def test_statuses_become_errors(
+    server: Server, wire: HttpTransport, status: int, kind: type[ClientError]
+) -> None:
+    body = b"" if status == 204 else b'{"title": "why", "status": 1, "detail": "because"}'
+    headers = {"Content-Type": "application/problem+json", "Location": "/elsewhere"}
+    server.answer = (status, headers, body)
+    with pytest.raises(kind) as caught:
+        wire.send(REQUEST)
+    assert type(caught.value) is kind
+    assert len(server.seen) == 1, "neither repeated nor redirected"
+
+
+def test_retry_after_reaches_the_caller(server: Server, wire: HttpTransport) -> None:
+    server.answer = (429, {"Retry-After": "12"}, b"")
+    with pytest.raises(ServerBusyError) as caught:
+        wire.send(REQUEST)
+    assert caught.value.retry_after_seconds == 12.0
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>",
+        b'{"path": "sideways", "cursor": "c"}',
+        b'{"path": "delta", "v": 2, "cursor": "c"}',
+        b'{"path": "delta", "cursor": "\xff"}',
+        b'{"path": "delta", "cursor": "\\ud800"}',
+        b'{"path": "delta", "conversations": [{"conversation_id": "a", "version": "1"}]}',
+        b'{"path": "delta", "conversations": [{"conversation_id": "a", "version": 1.5}]}',
+        b'{"path": "full", "reset": "boredom"}',
+        b'{"x": ' + b"[" * 200_000,
+    ],
+)
+def test_an_answer_that_cannot_be_read_says_so(
+    server: Server, wire: HttpTransport, body: bytes
+) -> None:
+    server.answer = (200, JSON, body)
+    with pytest.raises(InvalidAnswerError, match="cannot be read"):
+        wire.send(REQUEST)
+
+
+def test_unknown_fields_of_a_newer_server_are_ignored(server: Server, wire: HttpTransport) -> None:
+    server.answer = (200, JSON, b'{"path": "delta", "cursor": "c2", "news": [1], "total": 3}')
+    assert wire.send(REQUEST) == SyncResponse("delta", cursor="c2")
+
+
+def test_what_cannot_be_unpacked_says_so(server: Server, wire: HttpTransport) -> None:
+    server.answer = (200, {"Content-Encoding": "gzip"}, b"not packed at all")
+    with pytest.raises(InvalidAnswerError, match="unpacked"):
+        wire.send(REQUEST)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_an_answer_without_end_is_not_held_in_memory(
+    server: Server, wire: HttpTransport, monkeypatch: pytest.MonkeyPatch, *, packed: bool
+) -> None:
+    monkeypatch.setattr("sdk.client.transport.ANSWER_BYTES_MAX", 10_000)
+    body = b" " * 10_001
+    if packed:
+        server.answer = (200, {"Content-Encoding": "gzip"}, gzip.compress(body))
+    else:
+        server.answer = (200, {}, body)
+    with pytest.raises(InvalidAnswerError, match="larger than 10,000"):
+        wire.send(REQUEST)
+
+
+def test_an_answer_that_breaks_off_is_a_network_error(server: Server, wire: HttpTransport) -> None:
+    server.answer = (200, {"Content-Length": "5000", "Connection": "close"}, b'{"path": ')
+    with pytest.raises(NetworkError):
+        wire.send(REQUEST)
+    server.answer = (200, JSON, msgspec.json.encode(ANSWER))
+    assert wire.send(REQUEST) == ANSWER
+
+
+def test_a_server_that_is_not_there_is_a_network_error() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        transport = HttpTransport(f"http://127.0.0.1:{free.getsockname()[1]}", "t")
+        with pytest.raises(NetworkError, match="was not reached"):
+            transport.send(REQUEST)
+        transport.close()
+    assert transport.traffic.round_trips == 0
+
+
+def test_a_server_that_says_nothing_is_a_network_error() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        transport = HttpTransport(f"http://127.0.0.1:{port}", "t", seconds=0.05)
+        with pytest.raises(NetworkError, match="was not reached"):
+            transport.send(REQUEST)
+        transport.close()
+
+
+class Raising(httpx.BaseTransport):
+    def __init__(self, error: Callable[[], Exception]) -> None:
+        self.error = error
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        del request
+        raise self.error()
+
+
+def kinds_of(root: type[httpx.RequestError]) -> Iterator[type[httpx.RequestError]]:
+    yield root
+    for kind in root.__subclasses__():
+        yield from kinds_of(kind)
+
+
+@pytest.mark.parametrize("kind", list(kinds_of(httpx.RequestError)), ids=lambda k: k.__name__)
+def test_no_error_of_the_http_library_gets_through(kind: type[httpx.RequestError]) -> None:
+    transport = HttpTransport("http://host", "t", wire=Raising(lambda: kind("no")))
+    with pytest.raises(ClientError):
+        transport.send(REQUEST)
+    transport.close()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "im.example",
+        "ftp://im.example",
+        "http://",
+        "http://:80",
+        "http://[::1",
+        "http://h:x",
+        "http://h:99999",
+    ],
+)
+def test_an_address_that_is_none_is_refused_at_once(url: str) -> None:
+    with pytest.raises(ValueError, match="not the address"):
+        HttpTransport(url, "t")
