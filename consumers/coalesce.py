@@ -1,9 +1,9 @@
 """Fold a batch of change records into the rows it leaves behind.
 
-PURE. Within a batch, changes of one (user, window, conversation) become one row: fields merge, by the
-same rules as in Cassandra, and nothing is just dropped. A message dominated by a greater sequence, or
-a read marker by a greater one, is represented by the greater: its version is too, because whoever is
-behind the dominated version is also behind the greater one, or holds it already.
+PURE. Within a batch, changes of one (user, window, conversation) become one row: fields merge, by
+the same rules as in Cassandra, and nothing is just dropped. A message dominated by a greater
+sequence, or a read marker by a greater one, is represented by the greater: its version is too,
+because whoever is behind the dominated version is also behind the greater one, or holds it already.
 """
 
 from __future__ import annotations
@@ -57,9 +57,7 @@ class Fold:
     """(user, window, conversation)."""
     inbox: dict[tuple[str, str], InboxFold] = field(default_factory=dict)
     """(user, conversation)."""
-    modules: dict[tuple[str, int, str, str], tuple[int, ModuleChange]] = field(
-        default_factory=dict
-    )
+    modules: dict[tuple[str, int, str, str], tuple[int, ModuleChange]] = field(default_factory=dict)
     """(user, window, module, item) -> (version, change)."""
     marks: int = 0
 

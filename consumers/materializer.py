@@ -7,12 +7,12 @@ Crash points:
 * among the index writes: some users see the whole batch, others nothing of it yet. The replay folds
   perhaps other batches, but writes the same cells with the same stamps.
 * after the writes, before the commit: the replay changes nothing.
-The next batch is taken only when all rows of this one are acknowledged by a quorum, so a version that
-is readable means that every smaller version of that user is too, or is superseded. A materializer that
-lost its partitions without knowing writes what its successor writes too.
+The next batch is taken only when all rows of this one are acknowledged by a quorum, so a version
+that is readable means that every smaller version of that user is too, or is superseded. A
+materializer that lost its partitions without knowing writes what its successor writes too.
 
-State comes before the index that points at it: positions and inboxes are acknowledged before the first
-index row is sent, because readers go the other way, from the index to the state.
+State comes before the index that points at it: positions and inboxes are acknowledged before the
+first index row is sent, because readers go the other way, from the index to the state.
 """
 
 from __future__ import annotations
@@ -68,7 +68,9 @@ class Materializer:
         )
 
     def run(self, should_stop: Callable[[], bool]) -> None:
-        """Work until `should_stop`; raises what cannot be retried, with nothing committed for it."""
+        """Work until `should_stop`; raises what cannot be retried, with nothing committed for
+        it.
+        """
         self._consumer.subscribe([topics.CHANGES.name])
         try:
             while not should_stop():
@@ -101,9 +103,9 @@ class Materializer:
         error = message.error()
         if error is None:
             return True
-        if error.code() in {KafkaError._PARTITION_EOF, KafkaError._MAX_POLL_EXCEEDED}:  # noqa: SLF001
+        if error.code() in {KafkaError._PARTITION_EOF, KafkaError._MAX_POLL_EXCEEDED}:
             return False
-        if error.retriable() or error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001
+        if error.retriable() or error.code() == KafkaError._ALL_BROKERS_DOWN:
             log.warning("Kafka: %s", error.str())
             return False
         raise PermanentError(f"Kafka refuses the materializer: {error.str()}")
@@ -187,9 +189,9 @@ _MOVED: Final = {
     KafkaError.FENCED_INSTANCE_ID,
     KafkaError.STALE_MEMBER_EPOCH,
     KafkaError.FENCED_MEMBER_EPOCH,
-    KafkaError._NO_OFFSET,  # noqa: SLF001
-    KafkaError._ASSIGNMENT_LOST,  # noqa: SLF001
-    KafkaError._FENCED,  # noqa: SLF001
+    KafkaError._NO_OFFSET,
+    KafkaError._ASSIGNMENT_LOST,
+    KafkaError._FENCED,
 }
 """Commit errors that only say that the partitions are another's by now."""
 

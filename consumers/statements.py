@@ -1,8 +1,9 @@
 """From a fold to statements, and statements of one replica set into UNLOGGED batches.
 
-A batch to one replica set is one request and one acknowledgement for many users, which is what makes
-the materializer fast. All rows of a user stay in one statement batch of the index, so that they
-become readable together: a reader never sees a newer change of his without the older one beside it.
+A batch to one replica set is one request and one acknowledgement for many users, which is what
+makes the materializer fast. All rows of a user stay in one statement batch of the index, so that
+they become readable together: a reader never sees a newer change of his without the older one
+beside it.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from infra.cassandra.changes_by_user import RowKey
 from infra.cassandra.session import Session, Statement
 
 USER_ROWS_MAX: Final = 500
-"""Most rows of one user in one statement batch: about 40 KB, under Cassandra's 50 KB refusal. A user
-with more in one batch gets his rows in several, one after the other, oldest versions first."""
+"""Most rows of one user in one statement batch: about 40 KB, under Cassandra's 50 KB refusal. A
+user with more in one batch gets his rows in several, one after the other, oldest versions first."""
 
 
 def state(session: Session, fold: Fold) -> dict[str, list[Statement]]:
@@ -49,7 +50,8 @@ def grouped(
     session: Session, by_user: dict[str, list[Statement]], rows_max: int
 ) -> Iterator[list[Statement]]:
     """Yield rounds of statement batches. Rounds are written one after the other, and the batches of
-    a round at once; a second round exists only for users with more than `USER_ROWS_MAX` rows."""
+    a round at once; a second round exists only for users with more than `USER_ROWS_MAX` rows.
+    """
     todo = by_user
     while todo:
         now = {user: found[:USER_ROWS_MAX] for user, found in todo.items()}

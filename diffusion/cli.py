@@ -1,8 +1,8 @@
 """The command line: each command a few lines that call what does the work.
 
-An error of ours is one clear sentence on standard error and exit code 1; `--json` prints one object on
-standard output. Imports of what a command needs are inside it, so that `diffusion --help` is quick and
-a device's `sync` needs no server packages.
+An error of ours is one clear sentence on standard error and exit code 1; `--json` prints one
+object on standard output. Imports of what a command needs are inside it, so that `diffusion
+--help` is quick and a device's `sync` needs no server packages.
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ def up(*, fresh: Annotated[bool, Parameter(negative=())] = False) -> None:
     ----------
     fresh
         Delete what they hold first.
+
     """
     from diffusion.console import Console
     from diffusion.local import existing, managed
@@ -173,6 +174,7 @@ def replay(
         Take only the first so many groups.
     speed
         1 is real time, 60 a minute a second; without it, as fast as it goes.
+
     """
     from diffusion.console import Console
     from diffusion.replay import replay as run
@@ -192,8 +194,7 @@ def replay(
         _print({"events": done.events, "messages": done.messages, "seconds": done.seconds})
     else:
         sys.stdout.write(
-            f"{done.events:,} events, {done.messages:,} of them messages, "
-            f"in {done.seconds:.1f} s\n"
+            f"{done.events:,} events, {done.messages:,} of them messages, in {done.seconds:.1f} s\n"
         )
 
 
@@ -220,6 +221,7 @@ def sync(
         SQLite file of the device; by default a new device every time.
     limit
         How many conversations to show.
+
     """
     from diffusion.sync import sync as run
 
@@ -238,6 +240,7 @@ def demo(*, groups: int = 20, seed: int = 1, data: Path = DATA, json: Json = Fal
         Draws who reads what, who joins without history, who leaves.
     data
         Folder of the two traces.
+
     """
     from diffusion import demo as demonstration
     from diffusion.console import Console
@@ -258,5 +261,3 @@ def demo(*, groups: int = 20, seed: int = 1, data: Path = DATA, json: Json = Fal
             f"{outcome.old_devices_checked - outcome.old_devices_converged} old devices do not "
             "agree with the oracle."
         )
-
-

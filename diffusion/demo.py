@@ -1,8 +1,8 @@
 """The demonstration: real servers, a real trace, and proof for every user that sync ends right.
 
-Starts Kafka and Cassandra of its own, two stream workers, two materializers and the API; replays the
-trace; looks at three users with the eyes of a device; and compares a fresh device of every user, and
-devices that were there before the end of the trace, with the oracle.
+Starts Kafka and Cassandra of its own, two stream workers, two materializers and the API; replays
+the trace; looks at three users with the eyes of a device; and compares a fresh device of every
+user, and devices that were there before the end of the trace, with the oracle.
 """
 
 from __future__ import annotations
@@ -122,20 +122,24 @@ class Plan:
 def run(settings: Settings, plan: Plan, console: Console) -> Outcome:
     """Run the demonstration; raises `DiffusionError` when something cannot be started or done."""
     started = monotonic_s()
-    with servers(settings, console) as (used, folder), running(
-        used,
-        logs=folder / "logs",
-        stream_workers=STREAM_WORKERS,
-        materializers=MATERIALIZERS,
-        report=console.say,
-    ) as system:
+    with (
+        servers(settings, console) as (used, folder),
+        running(
+            used,
+            logs=folder / "logs",
+            stream_workers=STREAM_WORKERS,
+            materializers=MATERIALIZERS,
+            report=console.say,
+        ) as system,
+    ):
         return _Demo(system, plan, console, started).run()
 
 
 @contextmanager
 def servers(settings: Settings, console: Console) -> Iterator[tuple[Settings, Path]]:
     """Servers of its own, empty, on free ports and under a folder of their own, removed at the end;
-    or the ones the settings name, if they are somebody else's and hold nothing yet."""
+    or the ones the settings name, if they are somebody else's and hold nothing yet.
+    """
     folder = (settings.local.data_dir or default_data_dir()) / "demo"
     if managed(settings) is None:
         _refuse_used(settings)
@@ -155,9 +159,7 @@ def own_servers(settings: Settings, data_dir: Path) -> Settings:
     kafka, controller, cassandra, storage, api = free_ports(5)
     return settings.model_copy(
         update={
-            "kafka": settings.kafka.model_copy(
-                update={"bootstrap_servers": f"127.0.0.1:{kafka}"}
-            ),
+            "kafka": settings.kafka.model_copy(update={"bootstrap_servers": f"127.0.0.1:{kafka}"}),
             "cassandra": settings.cassandra.model_copy(update={"port": cassandra}),
             "api": settings.api.model_copy(update={"port": api}),
             "local": settings.local.model_copy(
@@ -241,7 +243,8 @@ class _Demo:
 
     def _watched(self, tail: Iterable[TimedEvent]) -> list[str]:
         """Three users that the tail concerns: the one with the most conversations, the one in the
-        middle, and the one with the most groups."""
+        middle, and the one with the most groups.
+        """
         sizes = {user: self._oracle.states(user) for user in _users_of(tail)}
         by_size = sorted(sizes, key=lambda user: (len(sizes[user]), user))
         groups = {
@@ -272,11 +275,20 @@ class _Demo:
         if report.path == "full":
             trips = baseline.fresh_install_round_trips(len(listed))
         else:
-            chats = [e for e in client.pending(report.entries or 1) if not is_notification(e.conversation_id)]
+            chats = [
+                e
+                for e in client.pending(report.entries or 1)
+                if not is_notification(e.conversation_id)
+            ]
             trips = baseline.reconnect_round_trips(len(chats))
-        return _visit(user_id, what, len(states), report, trips, baseline.answer_sizes(
-            user_id, states.values()
-        ).gzip)
+        return _visit(
+            user_id,
+            what,
+            len(states),
+            report,
+            trips,
+            baseline.answer_sizes(user_id, states.values()).gzip,
+        )
 
     def _check_old(self, old: dict[str, SyncClient]) -> verify.Verdict:
         verdict = verify.Verdict()
@@ -349,7 +361,7 @@ def _users_of(events: Iterable[TimedEvent]) -> set[str]:
     return users
 
 
-def _visit(  # noqa: PLR0913, PLR0917  # a record's fields, once
+def _visit(  # a record's fields, once
     user_id: str, what: str, conversations: int, report: SyncReport, trips: int, size: int
 ) -> Visit:
     return Visit(

@@ -1,7 +1,7 @@
 """A small supervisor: runs our own programs as child processes, starts them again when they end.
 
-For the demonstration and the tests; in production systemd, Compose or Kubernetes does this. Logs go to
-one file a process; what a child counted is read from its `/metrics`.
+For the demonstration and the tests; in production systemd, Compose or Kubernetes does this. Logs
+go to one file a process; what a child counted is read from its `/metrics`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import urllib.request
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, Self
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -62,7 +62,7 @@ class Processes:
         self._watcher = threading.Thread(target=self._watch, name="supervisor", daemon=True)
         self._watcher.start()
 
-    def __enter__(self) -> Processes:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -18,8 +18,8 @@ def show(outcome: Outcome) -> None:
     )
     console.print(_visits(outcome))
     console.print(
-        "\nOrdinary: what incremental sync by comparison would have cost; bytes are the two answers "
-        "that name every conversation, gzipped, without groups and messages.\n"
+        "\nOrdinary: what incremental sync by comparison would have cost; its bytes are the two "
+        "answers that name every conversation, gzipped, without groups and messages.\n"
     )
     memory = outcome.peak_memory_mb
     peak = max(memory, key=lambda name: memory[name])

@@ -18,7 +18,7 @@ from syncapi.auth import issue
 TOKEN_LIFETIME_S = 3_600
 
 
-def sync(  # noqa: PLR0913  # the options of a command
+def sync(  # the options of a command
     user: str,
     *,
     url: str | None,
@@ -34,8 +34,7 @@ def sync(  # noqa: PLR0913  # the options of a command
         url or f"http://{settings.api.host}:{settings.api.port}",
         user_id=user,
         device_id=device,
-        token=token
-        or issue(settings.api, user, now_ms=now_ms(), lifetime_s=TOKEN_LIFETIME_S),
+        token=token or issue(settings.api, user, now_ms=now_ms(), lifetime_s=TOKEN_LIFETIME_S),
         store=store,
     )
     with client:
@@ -71,6 +70,8 @@ def _show(report: SyncReport, found: list[ConversationView], total: int) -> None
         flags = [name for name, on in (("pinned", one.pinned), ("muted", one.muted)) if on]
         flags += [] if one.member else ["left"]
         active = datetime.fromtimestamp(one.activity_ms / 1_000, UTC).strftime("%Y-%m-%d %H:%M")
-        table.add_row(one.conversation_id, str(one.unread), str(one.last_seq), active, " ".join(flags))
+        table.add_row(
+            one.conversation_id, str(one.unread), str(one.last_seq), active, " ".join(flags)
+        )
     console.print(table)
     console.print(f"{total:,} unread")

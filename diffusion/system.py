@@ -46,8 +46,8 @@ class System:
     def wait_quiet(self, on_lag: Callable[[int], None] = lambda _: None) -> None:
         """Wait until everything written before this call is readable.
 
-        Both stages are looked at in the order of the way: when the first has no lag, what it wrote is
-        in the change log, and then the second may not have any. Raises `RetryableError` after
+        Both stages are looked at in the order of the way: when the first has no lag, what it wrote
+        is in the change log, and then the second may not have any. Raises `RetryableError` after
         `QUIET_TIMEOUT_S` without progress, `ProcessFailed` when a process keeps ending.
         """
         kafka = self.settings.kafka
@@ -87,7 +87,9 @@ def running(
     report: Report,
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[System]:
-    """Migrate, start the programs against servers that answer already, wait until the API is ready."""
+    """Migrate, start the programs against servers that answer already, wait until the API is
+    ready.
+    """
     migrate(settings, report)
     variables = {**environment_of(settings), **(environment or {})}
     with Processes() as processes:
@@ -115,7 +117,9 @@ def running(
 
 
 def environment_of(settings: Settings) -> dict[str, str]:
-    """The environment that gives a child process these settings, where they differ from defaults."""
+    """The environment that gives a child process these settings, where they differ from
+    defaults.
+    """
     variables: dict[str, str] = {}
     for section, values in settings.model_dump(exclude_defaults=True).items():
         for name, value in values.items():

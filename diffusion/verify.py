@@ -51,9 +51,12 @@ def fresh_devices(
     users, verdict, transports = list(user_ids), Verdict(), local()
 
     def check(user_id: str) -> tuple[str, list[str]]:
-        with _shared_connection(system, transports, user_id) as transport, SyncClient(
-            user_id=user_id, device_id="verify", store=":memory:", transport=transport
-        ) as client:
+        with (
+            _shared_connection(system, transports, user_id) as transport,
+            SyncClient(
+                user_id=user_id, device_id="verify", store=":memory:", transport=transport
+            ) as client,
+        ):
             client.sync()
             return user_id, differences(oracle, client, user_id)
 
@@ -66,7 +69,9 @@ def fresh_devices(
 
 @contextmanager
 def _shared_connection(system: System, held: local, user_id: str) -> Iterator[HttpTransport]:
-    """One connection a thread: the cost to measure is that of a sync, not of a thousand connects."""
+    """One connection a thread: the cost to measure is that of a sync, not of a thousand
+    connects.
+    """
     held.token = system.token(user_id)
     if not hasattr(held, "transport"):
         held.transport = HttpTransport(system.url, lambda: held.token)

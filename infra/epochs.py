@@ -1,4 +1,6 @@
-"""Find the epoch of each topic when a program starts: what Kafka has, against what Cassandra knows."""
+"""Find the epoch of each topic when a program starts: what Kafka has, against what Cassandra
+knows.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,8 @@ from schemas.topics import CHANGES, TOPICS
 
 
 def ensure_all(settings: Settings, session: Session, admin: Admin) -> dict[str, Epoch]:
-    """Epochs of all topics, by name; takes new ones for topics that were made anew or repartitioned.
+    """Epochs of all topics, by name; takes new ones for topics that were made anew or
+    repartitioned.
 
     Raises `TopicMissing`, or what Kafka and Cassandra raise when they are away.
     """

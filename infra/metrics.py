@@ -5,6 +5,8 @@ Names: `diffusion_<stream|materializer|api>_<noun>_<unit>`; counters end in `_to
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import psutil
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram, start_http_server
 
@@ -48,9 +50,7 @@ materializer_records = Counter("diffusion_materializer_records", "Change records
 materializer_marks = Counter(
     "diffusion_materializer_marks", "Users named by the change records applied."
 )
-materializer_rows = Counter(
-    "diffusion_materializer_rows", "Rows written, by table.", ["table"]
-)
+materializer_rows = Counter("diffusion_materializer_rows", "Rows written, by table.", ["table"])
 materializer_coalesced = Counter(
     "diffusion_materializer_coalesced_marks",
     "Marks that needed no row of their own, because a batch held a newer one for the same row.",
@@ -91,7 +91,7 @@ process_peak = Gauge(
 def peak_resident_bytes(pid: int | None = None) -> int:
     """Largest resident memory of a process so far (Linux), else the present one."""
     try:
-        with open(f"/proc/{pid or 'self'}/status", encoding="ascii") as status:
+        with Path(f"/proc/{pid or 'self'}/status").open(encoding="ascii") as status:
             for line in status:
                 if line.startswith("VmHWM:"):
                     return int(line.split()[1]) * 1_024

@@ -52,7 +52,8 @@ class KafkaSettings(Section):
     write_partitions: Partitions = 8
     """Partitions of each write topic: the most stream workers that can share the work."""
     change_partitions: Partitions = 16
-    """Partitions of the change log: the most materializers, and the most records a change becomes."""
+    """Partitions of the change log: the most materializers, and the most records a change
+    becomes."""
     replication_factor: int = Field(default=1, ge=1, le=9)
     stream_group: str = "diffusion-streams"
     materializer_group: str = "diffusion-materializer"
@@ -174,10 +175,13 @@ class ApiSettings(Section):
 
 
 class LocalSettings(Section):
-    """Kafka and Cassandra started on this machine by `diffusion up`, at the ports of the sections above."""
+    """Kafka and Cassandra started on this machine by `diffusion up`, at the ports of the sections
+    above.
+    """
 
     manage: bool = True
-    """False: the servers are somebody else's, and are only used. Servers on other hosts always are."""
+    """False: the servers are somebody else's, and are only used. Servers on other hosts always
+    are."""
     data_dir: Path | None = None
     """Default: `write-diffusion` under the state folder of the user."""
     cache_dir: Path | None = None
@@ -224,7 +228,9 @@ class Settings(BaseSettings):
 
 
 def load(**overrides: Any) -> Settings:
-    """Read and check all settings; raises `SettingsError` with a sentence for each that is wrong."""
+    """Read and check all settings; raises `SettingsError` with a sentence for each that is
+    wrong.
+    """
     named = os.environ.get(CONFIG_VARIABLE)
     if named and not Path(named).is_file():
         raise SettingsError(f"{CONFIG_VARIABLE} names {named}, which is not a file.")

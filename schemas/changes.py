@@ -20,7 +20,9 @@ Users = Annotated[tuple[str, ...], Meta(min_length=1, max_length=USERS_PER_CHANG
 
 
 class MessageChange(Struct, frozen=True, gc=False, tag="message", omit_defaults=True):
-    """A message for `users`. `sender_id`, when it is one of them, has thereby read up to `max_seq`."""
+    """A message for `users`. `sender_id`, when it is one of them, has thereby read up to
+    `max_seq`.
+    """
 
     conversation_id: str
     users: Users
@@ -38,7 +40,9 @@ class ReadChange(Struct, frozen=True, gc=False, tag="read"):
 
 
 class Membership(Struct, frozen=True, gc=False):
-    """Whether a user belongs to a conversation; `user_max_seq` caps what he sees (SEQ_MAX: no cap)."""
+    """Whether a user belongs to a conversation; `user_max_seq` caps what he sees (SEQ_MAX: no
+    cap).
+    """
 
     member: bool
     user_max_seq: int
@@ -55,9 +59,10 @@ class Deletion(Struct, frozen=True, gc=False):
 class StateChange(Struct, frozen=True, gc=False, tag="state", omit_defaults=True):
     """A change of what is the users' own in a conversation. Absent parts stay as they were.
 
-    `stamp` orders membership and `read_side` (stamps of the conversation topic) and the flags (stamps
-    of the user topic); the two topics never share a cell. `min_seq` and `deletion` merge by the
-    greatest. `read_side` puts the conversation into the users' read-side set or takes it out.
+    `stamp` orders membership and `read_side` (stamps of the conversation topic) and the flags
+    (stamps of the user topic); the two topics never share a cell. `min_seq` and `deletion` merge
+    by the greatest. `read_side` puts the conversation into the users' read-side set or takes it
+    out.
     """
 
     conversation_id: str

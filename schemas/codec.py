@@ -23,7 +23,9 @@ E = TypeVar("E")
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """An event, or a whole record (`index` None), that cannot be used; `value` is its JSON or bytes."""
+    """An event, or a whole record (`index` None), that cannot be used; `value` is its JSON or
+    bytes.
+    """
 
     index: int | None
     reason: str
@@ -49,7 +51,7 @@ class EventDecoder(Generic[E]):
     def decode(self, value: bytes | None) -> Decoded[E]:
         """Take a record apart. Never raises: what cannot be used comes back as `rejected`."""
         if not value:
-            return _refuse(value or b"", "the record is empty")
+            return _refuse(b"", "the record is empty")
         if len(value) > EVENT_RECORD_BYTES_MAX:
             return _refuse(value, f"the record is larger than {EVENT_RECORD_BYTES_MAX:,} bytes")
         try:

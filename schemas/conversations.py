@@ -2,8 +2,8 @@
 
 Server, SDK and oracle-checked tests use these same functions; nothing else computes unread.
 Merge rules: `max_seq` with its `active_at_ms`, `read_seq` and `min_seq` by the greatest;
-the own state (membership, deletion, flags) is replaced as a whole, because the server always sends it
-as it is when it answers. So repeated and reordered answers are harmless.
+the own state (membership, deletion, flags) is replaced as a whole, because the server always sends
+it as it is when it answers. So repeated and reordered answers are harmless.
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ def last_seq(state: ConversationState) -> int:
 
 
 def activity_ms(state: ConversationState) -> int:
-    """What the list is ordered by: the last message, or the leaving, for who is no longer a member."""
+    """What the list is ordered by: the last message, or the leaving, for who is no longer a
+    member.
+    """
     return state.active_at_ms if state.own.member else state.own.membership_at_ms
 
 

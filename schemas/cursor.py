@@ -5,10 +5,10 @@ HMAC-SHA256(key, msgpack(payload)). The payload carries a digest of the user id,
 another user is told from a damaged one. Nothing in a token is secret; it only cannot be made up.
 
 A cursor says: every conversation change up to `version` inclusive, and every module change up to
-`modules_version` inclusive, is with the client. They are two, because they are read from two tables,
-and two reads are no snapshot. `window_ms` and `modules_window_ms` are the starts of the windows from
-which later ones must be looked for; `issued_at_ms` is the server's clock when it began the answer, which decides expiry and
-what counts as news on the read side.
+`modules_version` inclusive, is with the client. They are two, because they are read from two
+tables, and two reads are no snapshot. `window_ms` and `modules_window_ms` are the starts of the
+windows from which later ones must be looked for; `issued_at_ms` is the server's clock when it
+began the answer, which decides expiry and what counts as news on the read side.
 """
 
 from __future__ import annotations
@@ -23,7 +23,13 @@ import msgspec
 from msgspec import Meta, Struct
 
 from schemas.errors import TokenError
-from schemas.limits import CONVERSATION_ID_CHARS_MAX, CURSOR_CHARS_MAX, EPOCH_MAX, SEQ_MAX, TIME_MS_MAX
+from schemas.limits import (
+    CONVERSATION_ID_CHARS_MAX,
+    CURSOR_CHARS_MAX,
+    EPOCH_MAX,
+    SEQ_MAX,
+    TIME_MS_MAX,
+)
 
 TAG_BYTES: Final = 16
 """128 bits of HMAC: guessing one is out of reach, and a cursor stays under 80 characters."""
@@ -48,7 +54,8 @@ class Cursor(Struct, frozen=True, array_like=True, tag="c1"):
 
 
 class PageToken(Struct, frozen=True, array_like=True, tag="p1"):
-    """Where a full correction stands: the cursor fixed before page one, and the last id of the page.
+    """Where a full correction stands: the cursor fixed before page one, and the last id of the
+    page.
 
     The next page starts after `after`, exclusive, in byte order of conversation ids.
     """

@@ -4,8 +4,8 @@ Conversation-keyed (`im.conversation-writes.v1`): `Message`, `MembersJoined`, `M
 `ConversationSettings`. User-keyed (`im.user-writes.v1`): `Read`, `UserConversationSettings`,
 `ConversationCleared`, `ConversationDeleted`, `ModuleChanged`.
 
-A record carries one event or an array of events. All events of a conversation (of a user) must reach
-the same partition in the order in which they happened. Delivery may repeat and, within one
+A record carries one event or an array of events. All events of a conversation (of a user) must
+reach the same partition in the order in which they happened. Delivery may repeat and, within one
 conversation, messages may even arrive out of order: sequence numbers merge by the greatest.
 Unknown fields are ignored, so that a newer backend can talk to an older engine.
 """
@@ -27,9 +27,7 @@ from schemas.ids import (
     UserId,
 )
 
-Members = Annotated[
-    tuple[UserId, ...], Meta(min_length=1, max_length=limits.MEMBERS_PER_EVENT_MAX)
-]
+Members = Annotated[tuple[UserId, ...], Meta(min_length=1, max_length=limits.MEMBERS_PER_EVENT_MAX)]
 OneToOneMembers = Annotated[
     tuple[UserId, ...], Meta(min_length=1, max_length=limits.ONE_TO_ONE_MEMBERS_MAX)
 ]
@@ -69,7 +67,8 @@ class MembersJoined(Struct, frozen=True, gc=False, tag="members_joined", omit_de
 class MembersLeft(Struct, frozen=True, gc=False, tag="members_left", omit_defaults=True):
     """Users left, were removed, or (`dismiss`) the group ended for them.
 
-    `seq` is the last sequence they may still see. The conversation stays in their list, frozen there.
+    `seq` is the last sequence they may still see. The conversation stays in their list, frozen
+    there.
     """
 
     conversation_id: ConversationId
@@ -82,7 +81,9 @@ class MembersLeft(Struct, frozen=True, gc=False, tag="members_left", omit_defaul
 class ConversationSettings(
     Struct, frozen=True, gc=False, tag="conversation_settings", omit_defaults=True
 ):
-    """Settings of the conversation itself: how it is diffused, against what the policy would say."""
+    """Settings of the conversation itself: how it is diffused, against what the policy would
+    say.
+    """
 
     conversation_id: ConversationId
     diffusion: DiffusionOverride
@@ -110,7 +111,9 @@ class UserConversationSettings(
 class ConversationCleared(
     Struct, frozen=True, gc=False, tag="conversation_cleared", omit_defaults=True
 ):
-    """A user cleared the history: only messages from `min_seq` inclusive on are his. Never goes back."""
+    """A user cleared the history: only messages from `min_seq` inclusive on are his. Never goes
+    back.
+    """
 
     user_id: UserId
     conversation_id: ConversationId

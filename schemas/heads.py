@@ -1,8 +1,8 @@
 """The head of a conversation: what its messages change, and how it is diffused.
 
-`Mode` is the one of four states a conversation is in. LEAVING and RETURNING are the fences on the way
-between the two others: in them *both* is done, the head is written and members are diffused, because
-a crash may fall anywhere (`streams.policy`).
+`Mode` is the one of four states a conversation is in. LEAVING and RETURNING are the fences on the
+way between the two others: in them *both* is done, the head is written and members are diffused,
+because a crash may fall anywhere (`streams.policy`).
 """
 
 from __future__ import annotations

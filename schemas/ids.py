@@ -13,14 +13,10 @@ from msgspec import Meta
 from schemas import limits
 
 UserId = Annotated[str, Meta(min_length=1, max_length=limits.USER_ID_CHARS_MAX)]
-ConversationId = Annotated[
-    str, Meta(min_length=1, max_length=limits.CONVERSATION_ID_CHARS_MAX)
-]
+ConversationId = Annotated[str, Meta(min_length=1, max_length=limits.CONVERSATION_ID_CHARS_MAX)]
 DeviceId = Annotated[str, Meta(min_length=1, max_length=limits.DEVICE_ID_CHARS_MAX)]
 ModuleName = Annotated[str, Meta(min_length=1, max_length=limits.MODULE_NAME_CHARS_MAX)]
-ModuleItemId = Annotated[
-    str, Meta(min_length=1, max_length=limits.MODULE_ITEM_ID_CHARS_MAX)
-]
+ModuleItemId = Annotated[str, Meta(min_length=1, max_length=limits.MODULE_ITEM_ID_CHARS_MAX)]
 Seq = Annotated[int, Meta(ge=1, le=limits.SEQ_MAX)]
 SeqOrZero = Annotated[int, Meta(ge=0, le=limits.SEQ_MAX)]
 TimeMs = Annotated[int, Meta(ge=limits.TIME_MS_MIN, le=limits.TIME_MS_MAX)]

@@ -1,8 +1,8 @@
 """Where a key lives: murmur2 of its UTF-8 bytes, as Java's Kafka clients place it.
 
-Pinned, because a user's changes form one line of versions only while every producer, ever, agrees on
-the partition. librdkafka's default partitioner (CRC32) differs, so producers here always name the
-partition themselves.
+Pinned, because a user's changes form one line of versions only while every producer, ever, agrees
+on the partition. librdkafka's default partitioner (CRC32) differs, so producers here always name
+the partition themselves.
 
 The algorithm is MurmurHash2 (A. Appleby, public domain) with Kafka's seed; the vectors in the tests
 are those of Apache Kafka's own `UtilsTest`.

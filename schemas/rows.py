@@ -12,7 +12,9 @@ from schemas.events import ModuleOp
 
 
 class ChangeRow(Struct, frozen=True, gc=False):
-    """A row of the change index. A kind of change that did not happen in its window has version 0."""
+    """A row of the change index. A kind of change that did not happen in its window has version
+    0.
+    """
 
     window_ms: int
     conversation_id: str

@@ -1,4 +1,6 @@
-"""The topics: names, keys and what must not change about them. Only this module spells their names."""
+"""The topics: names, keys and what must not change about them. Only this module spells their
+names.
+"""
 
 from __future__ import annotations
 

@@ -2,13 +2,14 @@
 
 `version = epoch * 2^43 + offset`. All changes of a user are in one partition of
 `diffusion.changes.v1`, so the offset orders them; the epoch orders the incarnations of that topic.
-Replaying the log gives the same versions, and no counter has to be kept anywhere. Versions of a user
-are monotone, not dense.
+Replaying the log gives the same versions, and no counter has to be kept anywhere. Versions of a
+user are monotone, not dense.
 
 The same packing gives the *position* of a record in a write topic. A position with the place of an
 event inside its record is a *stamp*: last-writer-wins cells merge by it, equal under replay.
 
-Windows are the coarse time of the log: `[start, start + window_ms)`, start inclusive, end exclusive.
+Windows are the coarse time of the log: `[start, start + window_ms)`, start inclusive, end
+exclusive.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ def offset_of(version: int) -> int:
 def stamp_of(position: int, index: int) -> int:
     """Stamp of the event at `index` (0 to 511) of the record at `position`; below 2^62.
 
-    >>> stamp_of(version_of(1, 0), 0) < stamp_of(version_of(1, 0), 1) < stamp_of(version_of(1, 1), 0)
+    >>> first, second = version_of(1, 0), version_of(1, 1)
+    >>> stamp_of(first, 0) < stamp_of(first, 1) < stamp_of(second, 0)
     True
     """
     assert 0 <= index < 1 << STAMP_INDEX_BITS, index

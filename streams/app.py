@@ -1,12 +1,12 @@
 """The Faust app, used the one safe way.
 
-Faust acknowledges a record when an agent's loop moves on, also after an exception, and forgets what a
-restarted agent had taken. So here: raw bytes in; one agent a topic, `concurrency=1`; `noack_take`; all
-effects done; then `ack` in order. No exception leaves an agent: the process ends with
-`EXIT_RESTART`, nothing of the batch is committed, and a supervisor starts it anew. No tables, so that
-a rebalance never waits for a recovery; `stream_wait_empty=False`, because a rebalance that waits for
-Cassandra would throw the worker out of its group, and a batch finished by a worker that already lost
-its partitions only writes what its successor writes too.
+Faust acknowledges a record when an agent's loop moves on, also after an exception, and forgets
+what a restarted agent had taken. So here: raw bytes in; one agent a topic, `concurrency=1`;
+`noack_take`; all effects done; then `ack` in order. No exception leaves an agent: the process ends
+with `EXIT_RESTART`, nothing of the batch is committed, and a supervisor starts it anew. No tables,
+so that a rebalance never waits for a recovery; `stream_wait_empty=False`, because a rebalance that
+waits for Cassandra would throw the worker out of its group, and a batch finished by a worker that
+already lost its partitions only writes what its successor writes too.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import AsyncIterable
 from typing import Any, Final
 
 import faust
-from faust.types import EventT, StreamT
+from faust.types import EventT
 
 from infra import metrics
 from infra.cassandra.session import Session
@@ -61,8 +61,8 @@ def build(settings: Settings, session: Session, epochs: dict[str, Epoch]) -> fau
     partitions = epochs[topics.CHANGES.name].partitions
     cache = ConversationCache(session, settings.stream.cached_members_max)
 
-    async def on_revoked(_app: object, revoked: object, **_: object) -> None:
-        log.info("partitions revoked: the cache is dropped (%s)", revoked)
+    async def on_revoked(*_: Any, **__: Any) -> None:
+        log.info("partitions revoked: the cache is dropped")
         cache.drop()
 
     app.on_partitions_revoked.connect(on_revoked, weak=False)
@@ -119,7 +119,7 @@ def _agent(app: faust.App, settings: Settings, topic: str, pipeline: Pipeline[An
     source = app.topic(topic, value_type=bytes, value_serializer="raw", key_serializer="raw")
     stream_settings = settings.stream
 
-    async def consume(stream: StreamT[bytes]) -> None:
+    async def consume(stream: Any) -> None:  # StreamT does not declare noack_take
         batches: AsyncIterable[list[EventT[bytes]]] = stream.noack_take(
             stream_settings.batch_records, within=stream_settings.batch_wait_s
         )
@@ -155,7 +155,8 @@ def _end() -> None:
 
 def _require_compiled_faust() -> None:
     """Refuse Faust's pure-Python stream loop, which acknowledges records nobody has seen after a
-    rebalance; the compiled one, in every published wheel, does not."""
+    rebalance; the compiled one, in every published wheel, does not.
+    """
     if importlib.util.find_spec("faust._cython.streams") is None or os.environ.get("NO_CYTHON"):
         raise PermanentError(
             "This Faust has no compiled stream loop, and its pure-Python one can lose records in a "

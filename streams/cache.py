@@ -1,7 +1,7 @@
 """The worker's memory of conversations: a bounded cache over Cassandra, dropped on every rebalance.
 
-Nothing here is the truth: a conversation that is not in memory is read, and after a rebalance all are,
-because another worker may have changed them.
+Nothing here is the truth: a conversation that is not in memory is read, and after a rebalance all
+are, because another worker may have changed them.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ class ConversationCache:
         """Forget everything; a batch under way keeps what it holds."""
         self._held.clear()
 
-    async def load(
-        self, events: Mapping[str, list[ConversationEvent]]
-    ) -> dict[str, Conversation]:
-        """Conversations of a batch, by id, each with its members if one of its events needs them."""
+    async def load(self, events: Mapping[str, list[ConversationEvent]]) -> dict[str, Conversation]:
+        """Conversations of a batch, by id, each with its members if one of its events needs
+        them.
+        """
         batch = {cid: self._held[cid] for cid in events if cid in self._held}
         missing = [cid for cid in events if cid not in batch]
         if missing:

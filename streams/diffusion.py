@@ -4,8 +4,9 @@ PURE: no I/O, clock or randomness. `Diffusion` takes the events of one batch in 
 conversations in its hands as it goes, and collects effects. Conversations changed here count only
 once the effects are done; a worker whose effects fail ends and forgets them.
 
-Bounded: a message of a diffused conversation makes at most one record per partition (and 500 users),
-a join or leave one per partition for those it names, a switch one per partition and 500 members.
+Bounded: a message of a diffused conversation makes at most one record per partition (and 500
+users), a join or leave one per partition for those it names, a switch one per partition and 500
+members.
 """
 
 from __future__ import annotations
@@ -73,7 +74,9 @@ class Conversation:
 
 
 def share(users: Iterable[str], partitions: int) -> dict[int, tuple[str, ...]]:
-    """Split users by their partition of the change log, in byte order, so that a replay repeats it."""
+    """Split users by their partition of the change log, in byte order, so that a replay repeats
+    it.
+    """
     shares: dict[int, list[str]] = {}
     for user in sorted(users):
         shares.setdefault(partition_of(user, partitions), []).append(user)
@@ -81,7 +84,9 @@ def share(users: Iterable[str], partitions: int) -> dict[int, tuple[str, ...]]:
 
 
 class Diffusion:
-    """One batch. `conversations` must hold every conversation the batch touches (`needs_members`)."""
+    """One batch. `conversations` must hold every conversation the batch touches
+    (`needs_members`).
+    """
 
     def __init__(
         self, conversations: Mapping[str, Conversation], partitions: int, limits: SizeLimits
@@ -113,7 +118,12 @@ class Diffusion:
         if event.members is not None and conversation.members is not None:
             strangers = [user for user in event.members if user not in conversation.members]
             if strangers:
-                self._admit(conversation, strangers, stamp, Membership(True, NO_CAP, event.sent_at_ms))
+                self._admit(
+                    conversation,
+                    strangers,
+                    stamp,
+                    Membership(member=True, user_max_seq=NO_CAP, at_ms=event.sent_at_ms),
+                )
         head = conversation.head
         if event.seq > head.max_seq:
             head = replace(head, max_seq=event.seq, active_at_ms=event.sent_at_ms)
@@ -170,7 +180,7 @@ class Diffusion:
         stamp: int,
         membership: Membership,
         minimum: int | None,
-        side: bool | None,
+        side: bool | None,  # noqa: FBT001  # three-valued, and named at every call
     ) -> None:
         conversation_id = conversation.head.conversation_id
         users = tuple(dict.fromkeys(user_ids))
@@ -209,9 +219,7 @@ class Diffusion:
             conversation.head = change.during
         self._to(
             conversation.members or NO_USERS,
-            lambda some: StateChange(
-                head.conversation_id, some, stamp, read_side=change.read_side
-            ),
+            lambda some: StateChange(head.conversation_id, some, stamp, read_side=change.read_side),
         )
         self.effects.closed[head.conversation_id] = change.after
 
@@ -265,7 +273,9 @@ class Diffusion:
 
 
 def needs_members(event: ConversationEvent, head: Head | None) -> bool:
-    """Whether the members must be known to take `event`; a message of a READ conversation is cheap."""
+    """Whether the members must be known to take `event`; a message of a READ conversation is
+    cheap.
+    """
     if isinstance(event, Message) and event.members is None:
         return head is None or head.mode is not Mode.READ
     return True

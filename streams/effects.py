@@ -1,7 +1,7 @@
 """What one batch must do to the world, as values, in the order in which it must happen.
 
-PURE. The order is the law of this stage (`streams.sink` carries it out, crash points in words there):
-1. `messages`, `opened`: heads. State comes before the index that points at it.
+PURE. The order is the law of this stage (`streams.sink` carries it out, crash points in words
+there): 1. `messages`, `opened`: heads. State comes before the index that points at it.
 2. `changes`, `dead`: records to Kafka, delivered.
 3. `members`, `counts`, `overrides`, `closed`: who belongs, and modes that a fence has made true.
 4. The source records are acknowledged.

@@ -1,17 +1,17 @@
 """Who is diffused, and the fences between the two ways.
 
-PURE. Rule 1: a mode changes only by `Switch`, and only in this file. Rule 2: the rules are the table
-`FENCES`; whoever carries a switch out does its three steps in order.
+PURE. Rule 1: a mode changes only by `Switch`, and only in this file. Rule 2: the rules are the
+table `FENCES`; whoever carries a switch out does its three steps in order.
 
 A switch has three steps, because a crash may fall anywhere:
 1. `during` is persisted: LEAVING or RETURNING, in which the head is written *and* members diffused;
 2. every member gets one change (the fence) that puts the conversation into his read-side set, or
    takes it out; it is delivered;
 3. `after` is persisted: READ or WRITE.
-A crash before 1: nothing happened. Between 1 and 3: whoever finds LEAVING or RETURNING does 2 and 3;
-a fence sent twice changes nothing. Persisting READ before the fence is delivered would lose messages
-for members who do not look at the head yet; sending the fence of a return before RETURNING is
-persisted would lose those written in between.
+A crash before 1: nothing happened. Between 1 and 3: whoever finds LEAVING or RETURNING does 2 and
+3; a fence sent twice changes nothing. Persisting READ before the fence is delivered would lose
+messages for members who do not look at the head yet; sending the fence of a return before
+RETURNING is persisted would lose those written in between.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ WRITE_MEMBERS_MAX: Final = 10_000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SizeLimits:
-    """Above `members_max` members a conversation is read-diffused; at `members_return` it returns."""
+    """Above `members_max` members a conversation is read-diffused; at `members_return` it
+    returns.
+    """
 
     members_max: int
     members_return: int

@@ -6,12 +6,13 @@ Crash points, for a batch whose source records are not acknowledged yet:
 * between 1 and 2: heads are new, members are not told yet. The replay tells them: it diffuses what
   the event says, not what the head lacks.
 * in the middle of 2: some members are told, and told again by the replay, at a newer version.
-* between 2 and 3: `members` in Cassandra is what it was before the batch, so the replay finds the same
-  members for each message as the first time, and misses nobody who left in between.
-* between 3 and the acknowledgement: the replay may diffuse an old message to who joined after it, or
-  leave out who left after it; the first is harmless, the second was told before.
+* between 2 and 3: `members` in Cassandra is what it was before the batch, so the replay finds the
+  same members for each message as the first time, and misses nobody who left in between.
+* between 3 and the acknowledgement: the replay may diffuse an old message to who joined after it,
+  or leave out who left after it; the first is harmless, the second was told before.
 Heads come before changes because readers join them: an index entry that is readable before its head
-would let a full correction read the old head under the new cursor, and nobody would ever look again.
+would let a full correction read the old head under the new cursor, and nobody would ever look
+again.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ class Sink:
     async def apply(self, effects: Effects, dead: Sequence[DeadLetter]) -> None:
         """Do everything; returns when Cassandra and Kafka have acknowledged all of it.
 
-        Raises `RetryableError` when one of them was away too long, `PermanentError` when it refused.
+        Raises `RetryableError` when one of them was away too long, `PermanentError` when it
+        refused.
         """
         await self._write(self._before(effects))
         if effects.changes or dead:

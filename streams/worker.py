@@ -1,7 +1,7 @@
 """One batch of source records from bytes to effects: decode, load, diffuse, apply, count.
 
-Knows nothing of Faust. `process` returns only when every effect is done; then, and only then, may the
-records be acknowledged.
+Knows nothing of Faust. `process` returns only when every effect is done; then, and only then, may
+the records be acknowledged.
 """
 
 from __future__ import annotations
@@ -57,7 +57,9 @@ class Pipeline(Generic[E]):
         self._clock = clock
 
     async def process(self, records: Sequence[SourceRecord]) -> None:
-        """Do all that these records ask for. Raises what the sink raises; nothing is half counted."""
+        """Do all that these records ask for. Raises what the sink raises; nothing is half
+        counted.
+        """
         started = monotonic_s()
         stamped: list[Stamped[E]] = []
         dead: list[DeadLetter] = []

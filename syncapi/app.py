@@ -36,8 +36,8 @@ async def sync(
 ) -> SyncResponse:
     """Answer with a delta, or with a page of the whole state when there is no delta to give.
 
-    Errors are problem documents: 400 for a request that does not fit, 401 without a valid token, 503
-    with Retry-After while the store is away.
+    Errors are problem documents: 400 for a request that does not fit, 401 without a valid token,
+    503 with Retry-After while the store is away.
     """
     user_id = auth.user_of(request.headers.get("authorization"))
     started = monotonic_s()

@@ -1,7 +1,8 @@
 """Read-side heads, read once for many: a brief cache with one read under way per conversation.
 
-Only for conversations that are not diffused. A delta of a diffused one never reads a head from here,
-because a head that was cached before its index entry became readable is older than the entry says.
+Only for conversations that are not diffused. A delta of a diffused one never reads a head from
+here, because a head that was cached before its index entry became readable is older than the entry
+says.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Which answer a request gets, and what it says. PURE: no I/O, clock or randomness.
 
 `start` decides from the request alone; `collapse` and `entries` make a delta of what was read;
-`page_entries` a page of a full correction. A reset always names its reason, and its answer is already
-the first page of the recovery.
+`page_entries` a page of a full correction. A reset always names its reason, and its answer is
+already the first page of the recovery.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from schemas.heads import Head
 from schemas.protocol import ConversationEntry, ModuleEntry, ResetReason, SyncRequest
 from schemas.rows import ChangeRow, InboxRow, ModuleRow
 from schemas.versions import epoch_of
-
 
 EXPIRY_MARGIN_MS: Final = 3_600_000
 """A cursor expires this much before its changes do, so that none expires while it is being read."""
@@ -188,8 +187,9 @@ def entries(
     news: Iterable[Head],
     version: int,
 ) -> tuple[ConversationEntry, ...]:
-    """Entries of a delta, newest first. `heads` holds those of conversations whose own state changed;
-    `news` the read-side heads; `version` stands for changes that have none of their own."""
+    """Entries of a delta, newest first. `heads` holds those of conversations whose own state
+    changed; `news` the read-side heads; `version` stands for changes that have none of their own.
+    """
     made = {
         conversation_id: _entry(conversation_id, change, inbox.get(conversation_id), heads)
         for conversation_id, change in collapsed.items()

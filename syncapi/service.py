@@ -162,7 +162,9 @@ class SyncService:
     # Full correction.
 
     async def _fix_cursor(self, ground: Ground) -> Cursor:
-        """The newest version that is readable now; whatever comes later is left to the next delta."""
+        """The newest version that is readable now; whatever comes later is left to the next
+        delta.
+        """
         rows, modules = await asyncio.gather(
             changes_by_user.read_since(self._session, ground.user_id, 0, PAGE_ROWS),
             module_changes_by_user.read_since(self._session, ground.user_id, 0, PAGE_ROWS),

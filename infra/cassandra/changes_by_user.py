@@ -61,9 +61,7 @@ class RowKey(Struct, frozen=True, gc=False):
     conversation_id: str
 
 
-async def read_since(
-    session: Session, user_id: str, window_ms: int, limit: int
-) -> list[ChangeRow]:
+async def read_since(session: Session, user_id: str, window_ms: int, limit: int) -> list[ChangeRow]:
     """Rows of the windows from `window_ms` inclusive on, newest window first, at most `limit`."""
     rows = await session.aread(SELECT_SINCE, (user_id, window_ms, limit))
     return [ChangeRow(row[0], row[1], *(cell or 0 for cell in row[2:])) for row in rows]

@@ -23,8 +23,8 @@ UPDATE_MESSAGE: Final = (
     "updated_at_ms = ? WHERE conversation_id = ?"
 )
 UPDATE_MODE: Final = (
-    "UPDATE ks.conversation_heads USING TIMESTAMP ? SET mode = ?, mode_epoch = ?, mode_since_ms = ? "
-    "WHERE conversation_id = ?"
+    "UPDATE ks.conversation_heads USING TIMESTAMP ? SET mode = ?, mode_epoch = ?, "
+    "mode_since_ms = ? WHERE conversation_id = ?"
 )
 UPDATE_MEMBER_COUNT: Final = (
     "UPDATE ks.conversation_heads USING TIMESTAMP ? SET member_count = ? WHERE conversation_id = ?"

@@ -18,9 +18,7 @@ _COLUMNS: Final = (
     "conversation_id, member, membership_at_ms, user_max_seq, read_seq, min_seq, deleted_seq, "
     "deleted_at_ms, pinned, muted"
 )
-SELECT_SOME: Final = (
-    f"SELECT {_COLUMNS} FROM ks.inbox WHERE user_id = ? AND conversation_id IN ?"
-)
+SELECT_SOME: Final = f"SELECT {_COLUMNS} FROM ks.inbox WHERE user_id = ? AND conversation_id IN ?"
 SELECT_PAGE: Final = (
     f"SELECT {_COLUMNS} FROM ks.inbox WHERE user_id = ? AND conversation_id > ? LIMIT ?"
 )
@@ -87,7 +85,8 @@ def membership(
 
 def deletion(session: Session, user_id: str, conversation_id: str, value: Deletion) -> Statement:
     """Take the conversation off the list. Of equal sequences the later time wins (equal timestamps:
-    Cassandra keeps the greater value of each cell)."""
+    Cassandra keeps the greater value of each cell).
+    """
     values = (value.seq, value.seq, value.at_ms, user_id, conversation_id)
     return session.bind(UPDATE_DELETION, values)
 

@@ -15,9 +15,7 @@ UPDATE_REACHED: Final = (
     "WHERE epoch = ? AND partition = ?"
 )
 SELECT_REACHED: Final = "SELECT partition, reached_offset FROM ks.log_positions WHERE epoch = ?"
-SELECT_ONE: Final = (
-    "SELECT reached_offset FROM ks.log_positions WHERE epoch = ? AND partition = ?"
-)
+SELECT_ONE: Final = "SELECT reached_offset FROM ks.log_positions WHERE epoch = ? AND partition = ?"
 
 
 def reached(session: Session, epoch: int, partition: int, offset: int, at_ms: int) -> Statement:

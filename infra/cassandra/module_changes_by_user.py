@@ -20,16 +20,20 @@ UPDATE_ITEM: Final = (
 )
 
 
-async def read_since(
-    session: Session, user_id: str, window_ms: int, limit: int
-) -> list[ModuleRow]:
+async def read_since(session: Session, user_id: str, window_ms: int, limit: int) -> list[ModuleRow]:
     """Rows of the windows from `window_ms` inclusive on, newest window first, at most `limit`."""
     rows = await session.aread(SELECT_SINCE, (user_id, window_ms, limit))
     return [ModuleRow(*row) for row in rows]
 
 
 def item(
-    session: Session, user_id: str, window_ms: int, ttl_s: int, *, change: ModuleChange, version: int
+    session: Session,
+    user_id: str,
+    window_ms: int,
+    ttl_s: int,
+    *,
+    change: ModuleChange,
+    version: int,
 ) -> Statement:
     """Index a changed item; the greatest item version wins inside a window."""
     stamp = row_stamp(window_ms, change.item_version)

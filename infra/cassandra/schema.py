@@ -51,7 +51,8 @@ def migrate(settings: CassandraSettings, on_progress: Callable[[str], None]) -> 
             "(id int PRIMARY KEY, version int, compat_version int)"
         )
         before = _version(session)
-        # Migrations name their tables without a keyspace; only this session, which ends here, uses one.
+        # Migrations name their tables without a keyspace; only this session, which ends here, uses
+        # one.
         session.run_ddl(f"USE {settings.keyspace}")
         for number, statements in migrations():
             if number <= before:
@@ -69,30 +70,35 @@ def migrate(settings: CassandraSettings, on_progress: Callable[[str], None]) -> 
 
 
 def open_session(settings: CassandraSettings) -> Session:
-    """Connect with the keyspace set; raises `SchemaError` if the tables are not those of this code."""
+    """Connect with the keyspace set; raises `SchemaError` if the tables are not those of this
+    code.
+    """
     session = Session(settings)
     try:
-        known = session.run_ddl(
-            "SELECT keyspace_name FROM system_schema.tables WHERE keyspace_name = "
-            f"'{settings.keyspace}' AND table_name = 'schema_versions'"
-        )
-        if not known:
-            raise SchemaError(
-                f"Keyspace {settings.keyspace} has no tables yet. Run `diffusion migrate` once."
-            )
-        rows = session.read(SELECT_VERSION)
-        version, compat = rows[0] if rows else (0, 0)
+        _check(session, settings)
     except BaseException:
         session.close()
         raise
+    return session
+
+
+def _check(session: Session, settings: CassandraSettings) -> None:
+    known = session.run_ddl(
+        "SELECT keyspace_name FROM system_schema.tables WHERE keyspace_name = "
+        f"'{settings.keyspace}' AND table_name = 'schema_versions'"
+    )
+    if not known:
+        raise SchemaError(
+            f"Keyspace {settings.keyspace} has no tables yet. Run `diffusion migrate` once."
+        )
+    rows = session.read(SELECT_VERSION)
+    version, compat = rows[0] if rows else (0, 0)
     if version < SCHEMA_VERSION or compat > SCHEMA_VERSION:
-        session.close()
         advice = "Run `diffusion migrate`." if version < SCHEMA_VERSION else "Update this program."
         raise SchemaError(
             f"Keyspace {settings.keyspace} is at schema version {version}, this program needs "
             f"{SCHEMA_VERSION}. {advice}"
         )
-    return session
 
 
 def _version(session: Session) -> int:

@@ -1,7 +1,8 @@
 """The session: connect, prepare, read, write, and whose fault an error is.
 
-Blocking and asyncio programs share one driver session; `read`/`write` block a thread, `aread`/`awrite`
-wait in the event loop. Rows come back as plain tuples, in the order of the statement's columns.
+Blocking and asyncio programs share one driver session; `read`/`write` block a thread,
+`aread`/`awrite` wait in the event loop. Rows come back as plain tuples, in the order of the
+statement's columns.
 
 Writes here are idempotent by their explicit timestamps, so a time-out, after which nobody knows
 whether the write was applied, is answered by writing the same again until it is acknowledged.
@@ -67,7 +68,9 @@ class StoreUnavailable(RetryableError):
 
 
 class StoreRefused(PermanentError):
-    """Cassandra answers, and will not do it: credentials, missing tables, a statement it rejects."""
+    """Cassandra answers, and will not do it: credentials, missing tables, a statement it
+    rejects.
+    """
 
 
 _REFUSALS: Final = (
@@ -80,7 +83,9 @@ _OUTAGES: Final = (NoHostAvailable, ConnectionException, RequestExecutionExcepti
 
 
 def translate(error: BaseException) -> Exception:
-    """Map a driver error to ours: `StoreRefused` where retrying is useless, else `StoreUnavailable`."""
+    """Map a driver error to ours: `StoreRefused` where retrying is useless, else
+    `StoreUnavailable`.
+    """
     if isinstance(error, NoHostAvailable) and isinstance(error.errors, dict):
         inner = [e for e in error.errors.values() if isinstance(e, _REFUSALS)]
         if inner:
@@ -239,7 +244,9 @@ def _waits() -> Iterable[float]:
         wait_s = min(wait_s * 2, RETRY_LONGEST_S)
 
 
-def _settle(done: asyncio.Future[list[Row]], rows: list[Row] | None, error: Exception | None) -> None:
+def _settle(
+    done: asyncio.Future[list[Row]], rows: list[Row] | None, error: Exception | None
+) -> None:
     if done.done():  # the waiter was cancelled; nobody is there to tell
         return
     if error is not None:

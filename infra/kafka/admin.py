@@ -12,7 +12,11 @@ from confluent_kafka import (
     TopicCollection,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported without saying so
+    AdminClient,
+    NewTopic,
+    OffsetSpec,
+)
 
 from infra.kafka.config import common
 from infra.settings import KafkaSettings, Settings
@@ -23,6 +27,8 @@ REQUEST_TIMEOUT_S: Final = 15.0
 
 WRITE_RETENTION_MS: Final = 7 * 86_400_000
 """Write events are kept a week, so that a repair or a new consumer can go back."""
+
+_LATEST: Final = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
 CHANGE_RETENTION_FACTOR: Final = 2
 """The change log outlives the index built from it, so that the index can be built again."""
@@ -75,7 +81,7 @@ class Admin:
     def end_offsets(self, topic: str) -> dict[int, int]:
         """Offset after the last record, by partition."""
         _, partitions = self.describe(topic)
-        wanted = {TopicPartition(topic, p): OffsetSpec.latest() for p in range(partitions)}
+        wanted = {TopicPartition(topic, p): _LATEST for p in range(partitions)}
         futures = self._client.list_offsets(wanted, request_timeout=REQUEST_TIMEOUT_S)
         try:
             return {tp.partition: future.result().offset for tp, future in futures.items()}

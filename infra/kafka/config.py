@@ -1,4 +1,6 @@
-"""librdkafka options, once for every client. What delivery rests on is fixed and cannot be overridden."""
+"""librdkafka options, once for every client. What delivery rests on is fixed and cannot be
+overridden.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +11,8 @@ from infra.settings import KafkaSettings
 Options: TypeAlias = dict[str, str | int | float | bool]
 
 DELIVERY_TIMEOUT_MS: Final = 120_000
-"""librdkafka's own default is 300 s; a change that is not delivered for two minutes ends the program,
-and the next start takes it up again from Kafka."""
+"""librdkafka's own default is 300 s; a change that is not delivered for two minutes ends the
+program, and the next start takes it up again from Kafka."""
 
 QUEUE_MESSAGES_MAX: Final = 200_000
 """Records waiting in a producer: what is beyond blocks the caller."""
@@ -38,8 +40,8 @@ def producer(settings: KafkaSettings, client_id: str) -> Options:
 def consumer(settings: KafkaSettings, client_id: str, group: str) -> Options:
     """A consumer of the KIP-848 protocol: partitions move one by one, nothing stops the world.
 
-    Offsets are committed by the program, after its effects. `isolation.level` is spelled out because
-    records of aborted transactions are no changes.
+    Offsets are committed by the program, after its effects. `isolation.level` is spelled out
+    because records of aborted transactions are no changes.
     """
     return common(settings, client_id) | {
         "group.id": group,

@@ -15,7 +15,9 @@ REASON_CHARS_MAX: Final = 1_000
 
 
 class DeadLetter(Struct, frozen=True):
-    """One record, or one event of it (`index`), that could not be used. `value` is Base64 in JSON."""
+    """One record, or one event of it (`index`), that could not be used. `value` is Base64 in
+    JSON.
+    """
 
     topic: str
     partition: int

@@ -1,8 +1,8 @@
 """The producer of the servers: hand over records, then wait until Kafka has all of them.
 
-A batch is `produce` many times and `flush` once. A record that Kafka did not take within the delivery
-time-out ends the batch with `NotDelivered`; order is kept by idempotence for as long as the producer
-lives, so the program that sees the error ends and starts anew.
+A batch is `produce` many times and `flush` once. A record that Kafka did not take within the
+delivery time-out ends the batch with `NotDelivered`; order is kept by idempotence for as long as
+the producer lives, so the program that sees the error ends and starts anew.
 """
 
 from __future__ import annotations

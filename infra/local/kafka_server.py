@@ -55,6 +55,9 @@ group.consumer.session.timeout.ms=10000
 group.consumer.min.session.timeout.ms=6000
 group.consumer.heartbeat.interval.ms=3000
 group.consumer.min.heartbeat.interval.ms=1000
+# After a SIGKILL the controller waits for the dead broker's session before it lets the new one in.
+broker.heartbeat.interval.ms=1000
+broker.session.timeout.ms=4000
 # Small: the defaults are for a machine of its own. The cleaner alone would take 128 MiB of heap.
 num.network.threads=2
 num.io.threads=4

@@ -23,6 +23,7 @@ START_TIME_TOLERANCE_S = 2.0
 """psutil computes start times from the boot time, which shifts a little when the clock is set."""
 
 _POLL_S = 0.05
+_EXEC_POLL_S = 0.0005
 
 _children: dict[int, subprocess.Popen[bytes]] = {}
 # A child that ended stays a zombie until its parent asks; kept here, so that somebody can.
@@ -53,7 +54,11 @@ def spawn(
             start_new_session=True,
         )
     _children[child.pid] = child
-    return psutil.Process(child.pid)
+    started = psutil.Process(child.pid)
+    # Linux shows an empty command line for some microseconds more: nobody could find it by that.
+    while alive(started) and not carries(started, command[1:]):
+        time.sleep(_EXEC_POLL_S)
+    return started
 
 
 def alive(process: psutil.Process) -> bool:
