@@ -172,7 +172,7 @@ def _pages(rows: int, per_page: int, rows_max: int | None) -> int:
 
 def _varint(value: int) -> bytes:
     out = bytearray()
-    while value > 0x7F:  # noqa: PLR2004 -- seven bits a byte
+    while value > 0x7F:  # seven bits a byte, the eighth says that more follow
         out.append(value & 0x7F | 0x80)
         value >>= 7
     out.append(value)

@@ -53,7 +53,9 @@ CLEAR_RATE: Final = 0.002
 CLEAR_OLDER_RATE: Final = 0.2
 DELETE_RATE: Final = 0.004
 MODULE_RATE: Final = 0.01
-"""Rare acts: once in some hundred messages, so that each occurs many times in a small run."""
+SWITCHED_ON_RATE: Final = 0.7
+"""Rare acts: once in some hundred messages, so that each occurs many times in a small run.
+More settings are switched on than off again."""
 
 NOTICE_RATE: Final = 0.02
 """Messages followed by a notification (a withdrawal, say) in the pair's `n_` conversation."""
@@ -143,7 +145,7 @@ class _Behaviour:
             yield read
 
     def _settings(self, user: str, conversation: str) -> WriteEvent:
-        on = self._rng.random() < 0.7  # noqa: PLR2004 -- more is switched on than off again
+        on = self._rng.random() < SWITCHED_ON_RATE
         which = self._rng.randrange(3)
         if which == 0:
             return UserConversationSettings(user, conversation, pinned=on)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
-import orjson
 
 from schemas.changes import Change
 from schemas.errors import DecodeError
@@ -20,12 +19,12 @@ from schemas.limits import EVENT_RECORD_BYTES_MAX, EVENTS_PER_RECORD_MAX
 
 E = TypeVar("E")
 
+_parts: Final = msgspec.json.Decoder(list[msgspec.Raw])
+
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """An event, or a whole record (`index` None), that cannot be used; `value` is its JSON or
-    bytes.
-    """
+    """An event, or a whole record (`index` None), that cannot be used; `value` is what came."""
 
     index: int | None
     reason: str
@@ -66,10 +65,10 @@ class EventDecoder(Generic[E]):
 
     def _apart(self, value: bytes, reason: str) -> Decoded[E]:
         try:
-            raw = orjson.loads(value)
-        except (orjson.JSONDecodeError, RecursionError):
-            return _refuse(value, reason)
-        if not isinstance(raw, list):
+            # Raw: each event stays the bytes that came. Parsing and writing it again would fail on
+            # what is nested too deeply, and a dead letter would not be what was sent.
+            raw = _parts.decode(value)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return _refuse(value, reason)
         if len(raw) > EVENTS_PER_RECORD_MAX:
             return _refuse(value, f"the record holds more than {EVENTS_PER_RECORD_MAX} events")
@@ -77,9 +76,9 @@ class EventDecoder(Generic[E]):
         rejected: list[Rejected] = []
         for index, item in enumerate(raw):
             try:
-                events.append(msgspec.convert(item, self._type))
-            except (msgspec.MsgspecError, RecursionError) as error:
-                rejected.append(Rejected(index, str(error), orjson.dumps(item)))
+                events.append(self._one.decode(item))
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+                rejected.append(Rejected(index, str(error), bytes(item)))
         return Decoded(events, rejected)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from typing import Final
 
@@ -18,6 +19,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported
     OffsetSpec,
 )
 
+from infra.clock import monotonic_s
 from infra.kafka.config import common
 from infra.settings import KafkaSettings, Settings
 from schemas.errors import PermanentError, RetryableError
@@ -27,6 +29,14 @@ REQUEST_TIMEOUT_S: Final = 15.0
 
 WRITE_RETENTION_MS: Final = 7 * 86_400_000
 """Write events are kept a week, so that a repair or a new consumer can go back."""
+
+COORDINATOR_WAIT_S: Final = 0.2
+_COORDINATOR_MOVES: Final = {
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+}
+"""What a broker says of a group whose coordinator is just being chosen: ask again."""
 
 _LATEST: Final = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
@@ -90,15 +100,21 @@ class Admin:
 
     def committed(self, group: str, topics: Iterable[str]) -> dict[tuple[str, int], int]:
         """Committed offsets of a group, by topic and partition; absent where it has none."""
-        futures = self._client.list_consumer_group_offsets(
-            [ConsumerGroupTopicPartitions(group)], request_timeout=REQUEST_TIMEOUT_S
-        )
-        try:
-            found = futures[group].result().topic_partitions or []
-        except KafkaException as error:
-            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
-                return {}
-            raise self._failed(error) from error
+        deadline = monotonic_s() + REQUEST_TIMEOUT_S
+        while True:
+            futures = self._client.list_consumer_group_offsets(
+                [ConsumerGroupTopicPartitions(group)], request_timeout=REQUEST_TIMEOUT_S
+            )
+            try:
+                found = futures[group].result().topic_partitions or []
+                break
+            except KafkaException as error:
+                code = error.args[0].code()
+                if code == KafkaError.GROUP_ID_NOT_FOUND:
+                    return {}
+                if code not in _COORDINATOR_MOVES or monotonic_s() > deadline:
+                    raise self._failed(error) from error
+            time.sleep(COORDINATOR_WAIT_S)
         names = set(topics)
         return {
             (tp.topic, tp.partition): tp.offset

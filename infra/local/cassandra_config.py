@@ -10,13 +10,11 @@ of 60 k rows/s on the same disk.
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING
+from pathlib import Path
+
+import orjson
 
 from infra.local.settings import LOG_BYTES_MAX, LOG_FILES_KEPT, LOOPBACK, LocalSettings
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 NAME = "cassandra"
 
@@ -127,4 +125,4 @@ def render_logback() -> str:
 
 def _quoted(path: Path) -> str:
     # A JSON string is a YAML string, whatever the path holds.
-    return json.dumps(str(path), ensure_ascii=False)
+    return orjson.dumps(str(path)).decode()

@@ -6,16 +6,13 @@ The configuration files are `cassandra_config`.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from infra.local.cassandra_config import NAME, render_logback, render_yaml
 from infra.local.java import common_options
 from infra.local.plan import Plan, Runtime, Server
 from infra.local.probe import cassandra_answers
 from infra.local.process import identity_options
-
-if TYPE_CHECKING:
-    from infra.local.settings import LocalSettings
+from infra.local.settings import LocalSettings
 
 _EXPORTS = (
     "java.base/java.lang.ref",

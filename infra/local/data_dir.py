@@ -14,12 +14,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from infra.local.errors import DataDirError, DiskFullError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 MARKER = ".write-diffusion-servers"
 LOCK = "lock"

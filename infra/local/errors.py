@@ -22,12 +22,9 @@ says what happened and what to do, in one line, ready to print. No I/O here.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from schemas.errors import PermanentError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 MIB = 1024 * 1024
 

@@ -10,14 +10,12 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
 
+from infra.clock import monotonic_s
 from infra.local.errors import BusyError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 _INTERVAL_S = 0.1
 
@@ -41,7 +39,7 @@ def file_lock(
 
 
 def _acquire(descriptor: int, path: Path, *, wait_s: float, on_wait: Callable[[], None]) -> None:
-    deadline = time.monotonic() + wait_s
+    deadline = monotonic_s() + wait_s
     announced = False
     while True:
         try:
@@ -50,7 +48,7 @@ def _acquire(descriptor: int, path: Path, *, wait_s: float, on_wait: Callable[[]
             if not announced:
                 on_wait()
                 announced = True
-            if time.monotonic() >= deadline:
+            if monotonic_s() >= deadline:
                 raise BusyError(path.parent, wait_s) from None
             time.sleep(_INTERVAL_S)
         else:

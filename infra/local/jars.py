@@ -13,20 +13,16 @@ import hashlib
 import shutil
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from infra.local.data_dir import check_free_space
 from infra.local.errors import JarDownloadError, JarMismatchError
 from infra.local.file_lock import file_lock
+from infra.local.jar_lock import Jar
 from infra.local.maven import MavenRepository
 from infra.local.settings import FREE_CACHE_BYTES_MIN, LOCK_WAIT_S
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from infra.local.jar_lock import Jar
 
 PARALLEL_DOWNLOADS = 6
 """What a browser opens to one host; most of the time of a small jar is its round trips."""

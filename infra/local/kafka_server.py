@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import os
 import uuid
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from infra.local.errors import DataDirError
 from infra.local.java import common_options
@@ -18,9 +18,6 @@ from infra.local.plan import Plan, Runtime, Server
 from infra.local.probe import kafka_answers
 from infra.local.process import identity_options
 from infra.local.settings import LOG_BYTES_MAX, LOG_FILES_KEPT, LOOPBACK, MIB, LocalSettings
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 NAME = "kafka"
 

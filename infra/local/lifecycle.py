@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from threading import Event
 
+import psutil
+
+from infra.clock import monotonic_s
 from infra.local import log_files, ports, process
 from infra.local.data_dir import check_free_space
 from infra.local.errors import (
@@ -22,6 +25,7 @@ from infra.local.errors import (
     StopError,
 )
 from infra.local.java import child_environment
+from infra.local.plan import Plan, Server
 from infra.local.settings import (
     FREE_DATA_BYTES_MIN,
     KILL_TIMEOUT_S,
@@ -30,19 +34,15 @@ from infra.local.settings import (
     STOP_TIMEOUT_S,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from threading import Event
-
-    import psutil
-
-    from infra.local.plan import Plan, Server
-
 FORMAT_TIMEOUT_S = 60.0
 """For a tool that takes a second."""
 
 
-class StartCancelled(Exception):  # noqa: N818  # not an error: somebody else's error is the reason
+PORT_RELEASE_S = 1.0
+"""A process that was just killed holds its ports some milliseconds longer than it lives."""
+
+
+class StartCancelled(Exception):  # not an error: somebody else's error is the reason
     """The start was given up, because the other server could not be started."""
 
 
@@ -68,7 +68,7 @@ def check_can_start(server: Server) -> None:
     """Raises DiskFullError or PortTakenError; cheap, and before anything is downloaded."""
     check_free_space(server.data_dir, FREE_DATA_BYTES_MIN)
     for setting, port in server.listeners.items():
-        if not ports.is_free(port):
+        if not ports.becomes_free(port, PORT_RELEASE_S):
             raise PortTakenError(server.title, port, setting, ports.describe_holder(port))
 
 
@@ -110,9 +110,9 @@ def await_answer(
     server: Server, running: psutil.Process, context: StartContext, *, log_offset: int = 0
 ) -> None:
     """Return when it answers. Raises StartTimeoutError, ServerDiedError, StartCancelled."""
-    began = time.monotonic()
+    began = monotonic_s()
     while not server.answers(server.port, PROBE_TIMEOUT_S):
-        waited_s = time.monotonic() - began
+        waited_s = monotonic_s() - began
         if not process.alive(running):
             line = _last_words(server, log_offset)
             raise ServerDiedError(server.title, process.ending(running), server.log, line)
@@ -121,7 +121,7 @@ def await_answer(
             raise StartTimeoutError(server.title, context.timeout_s, server.log, line)
         if context.cancelled.wait(PROBE_INTERVAL_S):
             raise StartCancelled
-    context.progress(f"answers after {time.monotonic() - began:.1f} s")
+    context.progress(f"answers after {monotonic_s() - began:.1f} s")
 
 
 def stop(server: Server, *, patience_s: float = STOP_TIMEOUT_S) -> bool:
@@ -180,5 +180,5 @@ def _format(plan: Plan) -> None:
 
 
 def _last_words(server: Server, log_offset: int) -> str:
-    lines = log_files.lines_since(server.log, log_offset)
-    return log_files.telling_line(lines or log_files.lines_since(server.console, 0))
+    logged = log_files.lines_since(server.log, log_offset)
+    return log_files.telling_line(logged, log_files.lines_since(server.console, 0))

@@ -7,11 +7,8 @@ must not be shown as the reason of today.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+from collections.abc import Sequence
+from pathlib import Path
 
 _TAIL_BYTES = 256 * 1024
 """More than any stack trace, less than anyone would wait for."""
@@ -20,7 +17,10 @@ _LINE_CHARS_MAX = 300
 """A sentence stays a sentence; the log has the rest."""
 
 _ERROR = re.compile(r"\b(ERROR|FATAL)\b")
-_EXCEPTION = re.compile(r"^(?:Caused by: |Exception in thread \S+ )?[\w.$]+(?:Exception|Error)\b")
+_EXCEPTION = re.compile(
+    # The third is how a JVM says that it ran out of memory.
+    r"^(?:Caused by: |Exception in thread \S+ |Terminating due to )?[\w.$]+(?:Exception|Error)\b"
+)
 
 
 def size_of(path: Path) -> int:
@@ -44,13 +44,17 @@ def lines_since(path: Path, offset: int) -> list[str]:
     return [line.rstrip() for line in text.splitlines() if line.strip()]
 
 
-def telling_line(lines: Sequence[str]) -> str:
-    """The last error with the innermost exception below it; else the last line; "" for none."""
-    errors = [number for number, line in enumerate(lines) if _ERROR.search(line)]
-    if errors:
-        after = [line for line in lines[errors[-1] + 1 :] if _EXCEPTION.match(line)]
-        parts = [lines[errors[-1]], *after[-1:]]
-    else:
-        exceptions = [line for line in lines if _EXCEPTION.match(line)]
-        parts = exceptions[-1:] or list(lines[-1:])
-    return " ".join(part.strip() for part in parts)[:_LINE_CHARS_MAX]
+def telling_line(*sources: Sequence[str]) -> str:
+    """The last error of the first source that has one, else the last line; "" for none.
+
+    Of an error in a log, the innermost exception below it is part.
+    """
+    for lines in sources:
+        errors = [number for number, line in enumerate(lines) if _ERROR.search(line)]
+        below = lines[errors[-1] + 1 :] if errors else lines
+        found = [line for line in below if _EXCEPTION.match(line)][-1:]
+        if errors or found:
+            parts = [lines[errors[-1]], *found] if errors else found
+            return " ".join(part.strip() for part in parts)[:_LINE_CHARS_MAX]
+    last = next((lines[-1] for lines in sources if lines), "")
+    return last.strip()[:_LINE_CHARS_MAX]

@@ -10,15 +10,12 @@ decided by the lock.
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from infra.local.errors import JarDownloadError, JavaMissingError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from infra.local.jar_lock import Jar
+from infra.local.jar_lock import Jar
 
 TIMEOUT_S = 60
 """For one answer of the repository; longer than any pause of a slow but working connection."""
@@ -71,12 +68,12 @@ class MavenRepository:
             rows.append((*names, self._resolved(artifact, ":".join(names).rstrip(":"))))
         return rows
 
-    def _artifact(self, jar: Jar) -> Any:  # noqa: ANN401  # jgo's own class
+    def _artifact(self, jar: Jar) -> Any:  # jgo's own class
         component = self._context.project(jar.group, jar.artifact).at_version(jar.version)
         return component.artifact(jar.classifier, "jar")
 
     @staticmethod
-    def _resolved(artifact: Any, coordinate: str) -> Path:  # noqa: ANN401  # jgo's own class
+    def _resolved(artifact: Any, coordinate: str) -> Path:  # jgo's own class
         try:
             path: Path = artifact.resolve()
         except Exception as error:  # jgo lets every exception of its HTTP client through
@@ -84,7 +81,7 @@ class MavenRepository:
         return path
 
 
-def _jgo(name: str) -> Any:  # noqa: ANN401  # a module; loaded late, it takes a quarter of a second
+def _jgo(name: str) -> Any:  # a module; loaded late, it takes a quarter of a second
     try:
         return importlib.import_module(name)
     except ImportError as error:

@@ -7,16 +7,12 @@ fail.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from infra.local.process import port_option
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
-
-    from infra.local.settings import LocalSettings
+from infra.local.settings import LocalSettings
 
 
 @dataclass(frozen=True, kw_only=True)

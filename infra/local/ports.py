@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import random
 import socket
+import time
 
 import psutil
 
+from infra.clock import monotonic_s
 from infra.local.settings import LOOPBACK
 
 FREE_PORTS = range(20_000, 30_000)
 """Where `free_ports` looks: below every usual ephemeral range (Linux 32768, others 49152). A client
 that keeps connecting to a dead server's port inside that range may be given this very port as its
 own, connect to itself, and so keep the server from coming back."""
+
+_POLL_S = 0.05
 
 
 def is_free(port: int) -> bool:
@@ -29,6 +33,16 @@ def is_free(port: int) -> bool:
             sock.listen(1)  # some systems let two sockets bind and refuse only here
         except OSError:
             return False
+    return True
+
+
+def becomes_free(port: int, patience_s: float) -> bool:
+    """Whether it is free, or will be within `patience_s`."""
+    deadline = monotonic_s() + patience_s
+    while not is_free(port):
+        if monotonic_s() >= deadline:
+            return False
+        time.sleep(_POLL_S)
     return True
 
 

@@ -8,16 +8,15 @@ process id that the system gave to somebody else is never touched. When the file
 
 from __future__ import annotations
 
-import json
 import subprocess
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
+import orjson
 import psutil
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
+from infra.clock import monotonic_s
 
 START_TIME_TOLERANCE_S = 2.0
 """psutil computes start times from the boot time, which shifts a little when the clock is set."""
@@ -67,10 +66,13 @@ def alive(process: psutil.Process) -> bool:
     if child is not None:
         return child.poll() is None
     try:
-        running: bool = process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        if process.status() != psutil.STATUS_ZOMBIE:
+            running: bool = process.is_running()
+            return running
+        # The first thread of a killed JVM is a zombie while the others still hold its ports.
+        return int(process.num_threads()) > 1
     except psutil.NoSuchProcess:
         return False
-    return running
 
 
 def ending(process: psutil.Process) -> str:
@@ -89,14 +91,14 @@ def record(pid_file: Path, process: psutil.Process) -> None:
     pid_file.parent.mkdir(parents=True, exist_ok=True)
     partial = pid_file.with_suffix(".partial")
     content = {"pid": process.pid, "started_s": process.create_time()}
-    partial.write_text(json.dumps(content), encoding="utf-8")
+    partial.write_bytes(orjson.dumps(content))
     partial.replace(pid_file)
 
 
 def recorded(pid_file: Path, identity: Sequence[str]) -> psutil.Process | None:
     """The process that the pid file names, if it lives and is the one that was recorded."""
     try:
-        content = json.loads(pid_file.read_text(encoding="utf-8"))
+        content = orjson.loads(pid_file.read_bytes())
         process = psutil.Process(int(content["pid"]))
         started_s = float(content["started_s"])
         same_start = abs(process.create_time() - started_s) <= START_TIME_TOLERANCE_S
@@ -132,9 +134,9 @@ def end(process: psutil.Process, *, patience_s: float, kill_wait_s: float) -> bo
 
 def wait_for_end(process: psutil.Process, timeout_s: float) -> bool:
     """Whether it ended within `timeout_s`. By polling: it need not be a child of ours."""
-    deadline = time.monotonic() + timeout_s
+    deadline = monotonic_s() + timeout_s
     while alive(process):
-        if time.monotonic() >= deadline:
+        if monotonic_s() >= deadline:
             return False
         time.sleep(_POLL_S)
     return True

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import Literal
 
 import psutil
 
+from infra.clock import now_ms
 from infra.local import data_dir, lifecycle, ports
 from infra.local.jar_lock import read_lock
+from infra.local.plan import Server
 from infra.local.settings import PROBE_TIMEOUT_S
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from infra.local.plan import Server
 
 State = Literal["running", "starting", "stopped", "foreign"]
 """running: answers. starting: lives, and does not answer yet (or no more). stopped: is not there.
@@ -39,6 +36,7 @@ class ServerStatus:
 def status_of(server: Server) -> ServerStatus:
     """Ask the server a real question, and the system the rest; some ten milliseconds."""
     running = lifecycle.find(server)
+    now_s = now_ms() / 1000
     state: State
     if running is None:
         state = "stopped" if ports.is_free(server.port) else "foreign"
@@ -51,14 +49,14 @@ def status_of(server: Server) -> ServerStatus:
         port=server.port,
         data_bytes=data_dir.used_bytes(server.folder),
         version=read_lock()[server.name][0].version,
-        uptime_s=None if running is None else max(0.0, time.time() - _started_s(running)),
+        uptime_s=None if running is None else max(0.0, now_s - _started_s(running, now_s)),
         log=server.log,
     )
 
 
-def _started_s(running: psutil.Process) -> float:
+def _started_s(running: psutil.Process, default_s: float) -> float:
     try:
         started_s: float = running.create_time()
     except psutil.NoSuchProcess:  # ended while we looked
-        return time.time()
+        return default_s
     return started_s

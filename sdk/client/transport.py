@@ -122,7 +122,7 @@ class HttpTransport:
             self._client = None
 
     def _exchange(self, content: bytes) -> tuple[int, httpx.Headers, bytes]:
-        import httpx  # noqa: PLC0415 (see the module docstring)
+        import httpx
 
         if self._client is None:
             self._client = self._connect()
@@ -149,7 +149,7 @@ class HttpTransport:
         return token
 
     def _connect(self) -> httpx.Client:
-        import httpx  # noqa: PLC0415
+        import httpx
 
         return httpx.Client(
             headers={

@@ -8,22 +8,21 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 from cassandra.cluster import Cluster
 from confluent_kafka import Consumer, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic  # the admin module imports it without exporting it
 
 from infra.local.errors import DataDirError, PortsChangedError, PortTakenError
 from infra.local.ports import free_ports
 from infra.local.servers import LocalServers, LocalSettings
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 TOPIC = "survivors"
 BOTH = ("kafka", "cassandra")
@@ -83,7 +82,7 @@ def _session(servers: LocalServers) -> tuple[Any, Any]:
     return cluster, cluster.connect()
 
 
-def _bootstrap(servers: LocalServers) -> dict[str, str]:
+def _bootstrap(servers: LocalServers) -> dict[str, str | int | float | bool]:
     return {"bootstrap.servers": f"127.0.0.1:{servers.settings.kafka_port}"}
 
 

@@ -112,17 +112,15 @@ def test_unread_counts_the_messages_one_by_one(
     max_seq: int, read_seq: int, min_seq: int, cap: int
 ) -> None:
     counted = sum(
-        1
-        for seq in range(1, max_seq + 1)
-        if seq <= cap and seq > read_seq and seq >= min_seq
+        1 for seq in range(1, max_seq + 1) if seq <= cap and seq > read_seq and seq >= min_seq
     )
     assert unread(state(max_seq, read_seq, min_seq=min_seq, user_max_seq=cap)) == counted
 
 
-@given(seqs, st.integers(-1, 20), seqs, st.booleans())
-def test_a_newer_message_never_hides_a_member_s_conversation(
-    max_seq: int, deleted_seq: int, at_ms: int, *, pinned: bool
+@given(seqs, st.integers(-1, 20), seqs)
+def test_a_newer_message_never_hides_a_conversation(
+    max_seq: int, deleted_seq: int, at_ms: int
 ) -> None:
-    own = {"deleted_seq": deleted_seq, "deleted_at_ms": at_ms, "pinned": pinned}
+    own = {"deleted_seq": deleted_seq, "deleted_at_ms": at_ms}
     if is_listed(state(max_seq, **own)):
         assert is_listed(state(max_seq + 1, **own))

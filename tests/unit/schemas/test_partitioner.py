@@ -32,7 +32,7 @@ def test_a_partition_is_that_of_javas_producer(key: str, signed: int, partitions
 
 
 def java_murmur2(data: bytes) -> int:
-    """The algorithm once more, in Java's own order of steps with its signed bytes."""
+    """Do the same in the order of steps of Java's code, byte by byte."""
     mask = 0xFFFFFFFF
     h = 0x9747B28C ^ len(data)
     i = 0

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING
 
 import pytest
 
 from infra.local import lifecycle, ports
 from infra.local.plan import Plan, Server
 from infra.local.process import identity_options
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 Answers = Callable[[int, float], bool]
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from typing import TYPE_CHECKING, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -13,9 +14,6 @@ from infra.local.errors import BusyError, DataDirError, DiskFullError, JavaMissi
 from infra.local.file_lock import file_lock
 from infra.local.java import child_environment, java_executable
 from infra.local.settings import FREE_DATA_BYTES_MIN
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 class Usage(NamedTuple):

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from infra.local import jars
 from infra.local.errors import JarDownloadError, JarMismatchError
 from infra.local.jar_lock import Jar
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def _jar(name: str, content: bytes) -> Jar:

