@@ -196,11 +196,12 @@ class _Demo:
         self._console = console
         self._started = started
         self._oracle = Oracle()
-        self._devices = ExitStack()
+        self._stack = ExitStack()
+        self._devices = verify.Devices(system)
 
     def run(self) -> Outcome:
         """Replay, visit, replay the rest, visit again, compare everybody."""
-        with self._devices:
+        with self._devices, self._stack:
             held = [HeldBack(part, TAIL_EVENTS) for part in self._plan.parts()]
             first = self._replay(chain(*held), "writing the traces")
             tail = [timed for part in held for timed in part.tail]
@@ -259,14 +260,7 @@ class _Demo:
         return list(users)[:OLD_DEVICES]
 
     def _device(self, user_id: str, device_id: str) -> SyncClient:
-        client = SyncClient(
-            self._system.url,
-            user_id=user_id,
-            device_id=device_id,
-            token=self._system.token(user_id),
-            store=":memory:",
-        )
-        return self._devices.enter_context(client)
+        return self._stack.enter_context(self._devices.make(user_id, device_id))
 
     def _visit(self, user_id: str, what: str, client: SyncClient) -> Visit:
         report = client.sync()

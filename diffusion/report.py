@@ -39,22 +39,23 @@ def show(outcome: Outcome) -> None:
 
 def _visits(outcome: Outcome) -> Table:
     table = Table(box=None, pad_edge=False)
-    for name in ("user", "visit", "path"):
+    for name in ("user and visit", "path"):
         table.add_column(name, no_wrap=True)
-    for name in ("conv.", "changed", "trips", "bytes", "ms", "ordinary trips", "bytes"):
+    for name in ("of", "changed", "trips", "bytes", "ms", "ordinary:", "bytes"):
         table.add_column(name, justify="right", no_wrap=True)
     last = None
     for visit in outcome.visits:
+        if visit.user_id != last:
+            table.add_row(visit.user_id)
         table.add_row(
-            visit.user_id if visit.user_id != last else "",
-            visit.what,
+            f"  {visit.what}",
             visit.path,
             f"{visit.conversations:,}",
             f"{visit.changed:,}",
             str(visit.round_trips),
             f"{visit.bytes_up + visit.bytes_down:,}",
             f"{visit.milliseconds:.0f}",
-            str(visit.baseline_round_trips),
+            f"{visit.baseline_round_trips} trips",
             f"{visit.baseline_bytes:,}",
         )
         last = visit.user_id

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from threading import local
-from typing import Final
+from typing import Final, Self
+
+import httpx
 
 from diffusion.oracle import Oracle, compare
 from diffusion.system import System
@@ -36,6 +37,42 @@ class Verdict:
         self.differences.extend(f"user {user_id}: {one}" for one in found[:room])
 
 
+class Devices:
+    """Makes devices that share connections: what is to be measured is the cost of a sync, and a
+    thousand devices of one process need no thousand TLS contexts. Thread-safe.
+    """
+
+    def __init__(self, system: System) -> None:
+        self._system = system
+        self._wire = _SharedWire()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._wire.shut()
+
+    @contextmanager
+    def make(self, user_id: str, device_id: str) -> Iterator[SyncClient]:
+        """A new device of a user, with nothing in its store."""
+        transport = HttpTransport(self._system.url, self._system.token(user_id), wire=self._wire)
+        with SyncClient(
+            user_id=user_id, device_id=device_id, store=":memory:", transport=transport
+        ) as client:
+            yield client
+
+
+class _SharedWire(httpx.HTTPTransport):
+    """Outlives the clients that use it."""
+
+    def close(self) -> None:
+        """Stay open: another device goes on."""
+
+    def shut(self) -> None:
+        """Close for good."""
+        super().close()
+
+
 def differences(oracle: Oracle, client: SyncClient, user_id: str) -> list[str]:
     """What a device that has just synced holds otherwise than the oracle says."""
     return [str(one) for one in compare(oracle.states(user_id), client.state())]
@@ -48,31 +85,15 @@ def fresh_devices(
     on_user: Callable[[], None] = lambda: None,
 ) -> Verdict:
     """Sync a new device for every user and compare it with the oracle."""
-    users, verdict, transports = list(user_ids), Verdict(), local()
+    users, verdict = list(user_ids), Verdict()
+    with Devices(system) as devices, ThreadPoolExecutor(DEVICES_AT_ONCE) as pool:
 
-    def check(user_id: str) -> tuple[str, list[str]]:
-        with (
-            _shared_connection(system, transports, user_id) as transport,
-            SyncClient(
-                user_id=user_id, device_id="verify", store=":memory:", transport=transport
-            ) as client,
-        ):
-            client.sync()
-            return user_id, differences(oracle, client, user_id)
+        def check(user_id: str) -> tuple[str, list[str]]:
+            with devices.make(user_id, "verify") as client:
+                client.sync()
+                return user_id, differences(oracle, client, user_id)
 
-    with ThreadPoolExecutor(DEVICES_AT_ONCE) as pool:
         for user_id, found in pool.map(check, users):
             verdict.add(user_id, found)
             on_user()
     return verdict
-
-
-@contextmanager
-def _shared_connection(system: System, held: local, user_id: str) -> Iterator[HttpTransport]:
-    """One connection a thread: the cost to measure is that of a sync, not of a thousand
-    connects.
-    """
-    held.token = system.token(user_id)
-    if not hasattr(held, "transport"):
-        held.transport = HttpTransport(system.url, lambda: held.token)
-    yield held.transport

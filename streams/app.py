@@ -15,6 +15,7 @@ import importlib.util
 import logging
 import os
 import sys
+import tempfile
 from collections.abc import AsyncIterable
 from typing import Any, Final
 
@@ -96,6 +97,8 @@ def _app(settings: Settings) -> faust.App:
     servers = settings.kafka.bootstrap_servers.replace(",", ";")
     return faust.App(
         settings.kafka.stream_group,
+        # Faust makes a folder for its tables, also when it has none: not in the current one.
+        datadir=tempfile.gettempdir(),
         broker=f"kafka://{servers}",
         key_serializer="raw",
         value_serializer="raw",

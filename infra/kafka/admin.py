@@ -100,27 +100,28 @@ class Admin:
 
     def committed(self, group: str, topics: Iterable[str]) -> dict[tuple[str, int], int]:
         """Committed offsets of a group, by topic and partition; absent where it has none."""
+        names = set(topics)
+        return {
+            (tp.topic, tp.partition): tp.offset
+            for tp in self._group_offsets(group)
+            if tp.topic in names and tp.offset >= 0
+        }
+
+    def _group_offsets(self, group: str) -> list[TopicPartition]:
         deadline = monotonic_s() + REQUEST_TIMEOUT_S
         while True:
             futures = self._client.list_consumer_group_offsets(
                 [ConsumerGroupTopicPartitions(group)], request_timeout=REQUEST_TIMEOUT_S
             )
             try:
-                found = futures[group].result().topic_partitions or []
-                break
+                return list(futures[group].result().topic_partitions or [])
             except KafkaException as error:
                 code = error.args[0].code()
                 if code == KafkaError.GROUP_ID_NOT_FOUND:
-                    return {}
+                    return []
                 if code not in _COORDINATOR_MOVES or monotonic_s() > deadline:
                     raise self._failed(error) from error
             time.sleep(COORDINATOR_WAIT_S)
-        names = set(topics)
-        return {
-            (tp.topic, tp.partition): tp.offset
-            for tp in found
-            if tp.topic in names and tp.offset >= 0
-        }
 
     def lag(self, group: str, topics: Iterable[str]) -> int:
         """Records of these topics that the group has not committed yet."""

@@ -38,7 +38,9 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 @pytest.fixture(scope="session")
 def system(servers: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     logs: Path = tmp_path_factory.mktemp("logs")
-    with running(servers, logs=logs, stream_workers=2, materializers=2, report=print) as running_system:
+    with running(
+        servers, logs=logs, stream_workers=2, materializers=2, report=print
+    ) as running_system:
         yield running_system
 
 

@@ -24,9 +24,7 @@ def test_a_change_log_made_anew_resets_old_cursors_and_loses_nothing(tmp_path: P
     chat = ids.one_to_one("ann", "bob")
 
     def programs() -> AbstractContextManager[System]:
-        return running(
-            settings, logs=tmp_path, stream_workers=1, materializers=1, report=print
-        )
+        return running(settings, logs=tmp_path, stream_workers=1, materializers=1, report=print)
 
     def message(seq: int) -> Message:
         return Message(chat, seq, "ann", NOW_MS + seq, ("ann", "bob"))

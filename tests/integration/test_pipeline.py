@@ -108,9 +108,7 @@ def test_a_group_that_outgrows_the_policy_and_comes_back_loses_nothing(
     world, room = World(system), ids.group(unique("room"))
     users = [unique(f"u{number:02}") for number in range(MEMBERS_MAX + 5)]
     founders, late = users[: MEMBERS_MAX - 2], users[MEMBERS_MAX - 2 :]
-    world.write(
-        MembersJoined(room, tuple(founders), 0, NOW_MS), message(room, 1, founders[0])
-    )
+    world.write(MembersJoined(room, tuple(founders), 0, NOW_MS), message(room, 1, founders[0]))
     away, watching = users[1], users[2]
     with world.device(away) as sleeper, world.device(watching) as phone:
         sleeper.sync()

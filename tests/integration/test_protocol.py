@@ -78,7 +78,9 @@ def test_a_full_correction_is_paged_and_misses_nothing_that_happens_meanwhile(
     third = caller.sync(user, page=second.page, page_max=2)
     assert second.cursor is None
     assert third.page is None
-    paged = [entry.conversation_id for page in (first, second, third) for entry in page.conversations]
+    paged = [
+        entry.conversation_id for page in (first, second, third) for entry in page.conversations
+    ]
     assert paged == sorted(paged, key=str.encode)
     assert set(conversations) <= set(paged)
     delta = caller.sync(user, cursor=third.cursor)
