@@ -55,12 +55,17 @@ class StartContext:
     cancelled: Event
 
 
-def find(server: Server) -> psutil.Process | None:
-    """The living process of this server and data directory, by its pid file or by its marks."""
+def find(server: Server, *, thorough: bool = False) -> psutil.Process | None:
+    """The living process of this server and data directory, by its pid file or by its marks.
+
+    When the pid file names none, all processes are looked at only if somebody listens on a port of
+    the server, or if `thorough`: one that lost its file may not listen yet.
+    """
     found = process.recorded(server.pid_file, server.identity)
-    if found is not None or all(ports.is_free(port) for port in server.listeners.values()):
+    if found is not None:
         return found
-    # Somebody listens where it would: perhaps it does, and its pid file was lost.
+    if not thorough and all(ports.is_free(port) for port in server.listeners.values()):
+        return None
     return process.search(server.identity)
 
 
@@ -129,7 +134,7 @@ def stop(server: Server, *, patience_s: float = STOP_TIMEOUT_S) -> bool:
 
     Raises StopError.
     """
-    running = find(server)
+    running = find(server, thorough=True)
     if running is None:
         server.pid_file.unlink(missing_ok=True)  # stale: of a killed server, or before a reboot
         return False

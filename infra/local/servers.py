@@ -112,7 +112,7 @@ class LocalServers:
             ) from error
 
     def _start_missing(self, servers: list[Server]) -> None:
-        running = {server.name: lifecycle.find(server) for server in servers}
+        running = {server.name: lifecycle.find(server, thorough=True) for server in servers}
         missing = [server for server in servers if running[server.name] is None]
         # All that can be known is checked before anything is downloaded or started.
         for server in servers:

@@ -148,7 +148,7 @@ def test_every_unusable_cursor_is_a_reset_with_its_reason(
 
 def test_a_user_reads_only_his_own(system: System, caller: Caller, unique: Unique) -> None:
     world = World(system)
-    user, conversations, events = chats(unique, 2)
+    _, conversations, events = chats(unique, 2)
     world.write(*events)
     stranger = unique("stranger")
     assert caller.sync(stranger).conversations == ()

@@ -105,6 +105,16 @@ def test_a_server_whose_file_was_lost_is_found_by_its_marks(
     assert _pid(plan.server) == started.pid
 
 
+def test_a_server_without_a_file_that_does_not_listen_yet_is_stopped(
+    make_plan: MakePlan, context: StartContext
+) -> None:
+    plan = make_plan(SLEEP, answers=_always)
+    started = lifecycle.start(plan, context)
+    plan.server.pid_file.unlink()
+    assert lifecycle.stop(plan.server, patience_s=0)
+    assert not process.alive(started)
+
+
 def test_a_taken_port_names_its_holder(make_plan: MakePlan) -> None:
     server = make_plan(SLEEP).server
     with socket.create_server(("127.0.0.1", server.port)):
