@@ -38,7 +38,9 @@ class RowFold:
 
 @dataclass(slots=True)
 class InboxFold:
-    """One row of an inbox. Stamped parts keep the newest stamp, sequences the greatest."""
+    """One row of an inbox. Stamped parts keep the newest stamp, sequences the greatest; the side is
+    ordered by mode epoch.
+    """
 
     read_seq: int = -1
     min_seq: int = 0
@@ -127,7 +129,9 @@ def _merge_state(inbox: InboxFold, change: StateChange) -> None:
     if change.muted is not None:
         inbox.muted = _newest(inbox.muted, (stamp, change.muted))
     if change.read_side is not None:
-        inbox.read_side = _newest(inbox.read_side, (stamp, change.read_side))
+        side = (change.mode_epoch, change.read_side)
+        # Of the same mode epoch, being in the set wins, as with cells of equal timestamps.
+        inbox.read_side = side if inbox.read_side is None else max(inbox.read_side, side)
 
 
 def _newest(held: tuple[int, T] | None, new: tuple[int, T]) -> tuple[int, T]:

@@ -142,5 +142,7 @@ def _inbox(
         stamp, value = cells.muted
         yield inbox.muted(session, user, conversation_id, value=value, stamp=stamp)
     if cells.read_side is not None:
-        stamp, value = cells.read_side
-        yield read_side_by_user.side(session, user, conversation_id, on=value, stamp=stamp)
+        mode_epoch, value = cells.read_side
+        yield read_side_by_user.side(
+            session, user, conversation_id, on=value, mode_epoch=mode_epoch
+        )

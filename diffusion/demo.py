@@ -32,7 +32,6 @@ from infra.settings import Settings
 from schemas.conversations import is_listed
 from schemas.errors import PermanentError
 from schemas.events import ConversationSettings, MembersJoined, MembersLeft, Message
-from schemas.ids import is_notification
 from schemas.topics import TOPICS
 from sdk.backend import WriteProducer
 from sdk.client import SyncClient, SyncReport
@@ -269,12 +268,7 @@ class _Demo:
         if report.path == "full":
             trips = baseline.fresh_install_round_trips(len(listed))
         else:
-            chats = [
-                e
-                for e in client.pending(report.entries or 1)
-                if not is_notification(e.conversation_id)
-            ]
-            trips = baseline.reconnect_round_trips(len(chats))
+            trips = baseline.reconnect_round_trips(report.entries)
         return _visit(
             user_id,
             what,

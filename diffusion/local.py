@@ -12,7 +12,6 @@ from infra.local.servers import LocalSettings as ServerSettings
 from infra.local.settings import default_cache_dir, default_data_dir
 from infra.settings import Settings
 from schemas.errors import DiffusionError
-from schemas.topics import CHANGES
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
@@ -59,7 +58,7 @@ def existing(settings: Settings) -> tuple[Existing, ...]:
     cassandra = f"{settings.cassandra.contact_points}:{settings.cassandra.port}"
 
     def ask_kafka() -> None:
-        Admin(settings.kafka).committed(settings.kafka.stream_group, [CHANGES.name])
+        Admin(settings.kafka).ping()
 
     def ask_cassandra() -> None:
         Session(settings.cassandra).close()

@@ -52,18 +52,19 @@ def rows(settings: Settings) -> list[StatusRow]:
 
 
 def _stages(settings: Settings) -> list[StatusRow]:
-    admin, kafka = Admin(settings.kafka), settings.kafka
+    kafka = settings.kafka
     stages = (
         ("stream stage", kafka.stream_group, [topic.name for topic in WRITE_TOPICS]),
         ("materializer stage", kafka.materializer_group, [CHANGES.name]),
     )
     found: list[StatusRow] = []
-    for name, group, topics in stages:
-        try:
-            lag = f"{admin.lag(group, topics):,} records behind"
-        except DiffusionError as error:
-            lag = str(error)
-        found.append(StatusRow(name, "-", group, answers=True, detail=lag))
+    with Admin(kafka) as admin:
+        for name, group, topics in stages:
+            try:
+                lag = f"{admin.lag(group, topics):,} records behind"
+            except DiffusionError as error:
+                lag = str(error)
+            found.append(StatusRow(name, "-", group, answers=True, detail=lag))
     return found
 
 

@@ -45,21 +45,27 @@ class System:
         return issue(self.settings.api, user_id, now_ms=now_ms(), lifetime_s=TOKEN_LIFETIME_S)
 
     def wait_quiet(self, on_lag: Callable[[int], None] = lambda _: None) -> None:
-        """Wait until everything written before this call is readable.
+        """`wait_quiet` of this system."""
+        wait_quiet(self.settings, self.processes.check, on_lag)
 
-        Both stages are looked at in the order of the way: when the first has no lag, what it wrote
-        is in the change log, and then the second may not have any. Raises `RetryableError` after
-        `QUIET_TIMEOUT_S` without progress, `ProcessFailed` when a process keeps ending.
-        """
-        kafka = self.settings.kafka
-        admin = Admin(kafka)
-        for group, names in (
-            (kafka.stream_group, [topic.name for topic in WRITE_TOPICS]),
-            (kafka.materializer_group, [CHANGES.name]),
-        ):
-            _wait_no_lag(lambda: admin.lag(group, names), self.processes.check, on_lag)  # noqa: B023
-        # The API may answer from a read-side head that it read just before.
-        time.sleep(CACHE_AGE_S)
+
+def wait_quiet(
+    settings: Settings,
+    check: Callable[[], None] = lambda: None,
+    on_lag: Callable[[int], None] = lambda _: None,
+) -> None:
+    """Wait until everything written before this call is readable.
+
+    Both stages are looked at in the order of the way: when the first has no lag, what it wrote is in
+    the change log, and then the second may not have any. `check` may raise to end the waiting.
+    Raises `RetryableError` after `QUIET_TIMEOUT_S` without progress.
+    """
+    kafka, writes = settings.kafka, [topic.name for topic in WRITE_TOPICS]
+    with Admin(kafka) as admin:
+        _wait_no_lag(lambda: admin.lag(kafka.stream_group, writes), check, on_lag)
+        _wait_no_lag(lambda: admin.lag(kafka.materializer_group, [CHANGES.name]), check, on_lag)
+    # The API may answer from a read-side head that it read just before.
+    time.sleep(CACHE_AGE_S)
 
 
 def _wait_no_lag(
@@ -114,7 +120,7 @@ def running(
         url = f"http://127.0.0.1:{settings.api.port}"
         processes.start(Child("api", ("api",), variables, logs / "api.log", f"{url}/metrics"))
         report(f"{stream_workers} stream workers, {materializers} materializers, 1 API: starting")
-        _wait_ready(url, processes)
+        wait_ready(url, processes)
         report(f"API: ready at {url}")
         yield System(settings, processes, url)
 
@@ -131,7 +137,8 @@ def environment_of(settings: Settings) -> dict[str, str]:
     return variables
 
 
-def _wait_ready(url: str, processes: Processes) -> None:
+def wait_ready(url: str, processes: Processes) -> None:
+    """Wait until the API says that it can answer; raises `RetryableError` if it does not."""
     deadline = monotonic_s() + READY_TIMEOUT_S
     while True:
         try:

@@ -59,10 +59,11 @@ class Deletion(Struct, frozen=True, gc=False):
 class StateChange(Struct, frozen=True, gc=False, tag="state", omit_defaults=True):
     """A change of what is the users' own in a conversation. Absent parts stay as they were.
 
-    `stamp` orders membership and `read_side` (stamps of the conversation topic) and the flags
-    (stamps of the user topic); the two topics never share a cell. `min_seq` and `deletion` merge
-    by the greatest. `read_side` puts the conversation into the users' read-side set or takes it
-    out.
+    `stamp` orders membership (stamps of the conversation topic) and the flags (stamps of the user
+    topic); the two topics never share a cell. `min_seq` and `deletion` merge by the greatest.
+    `read_side` puts the conversation into the users' read-side set or takes it out, as of
+    `mode_epoch`; of the same epoch, in wins. Not by `stamp`: a replay may switch at another event
+    than the first time, and its fence must stand above the older one whatever event it comes from.
     """
 
     conversation_id: str
@@ -74,6 +75,7 @@ class StateChange(Struct, frozen=True, gc=False, tag="state", omit_defaults=True
     pinned: bool | None = None
     muted: bool | None = None
     read_side: bool | None = None
+    mode_epoch: int = 0
 
 
 class ModuleChange(Struct, frozen=True, gc=False, tag="module"):

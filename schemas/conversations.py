@@ -62,7 +62,10 @@ def activity_ms(state: ConversationState) -> int:
     """What the list is ordered by: the last message, or the leaving, for who is no longer a
     member.
     """
-    return state.active_at_ms if state.own.member else state.own.membership_at_ms
+    if not state.own.member:
+        return state.own.membership_at_ms
+    # A group he has just joined and where nothing was written yet is new, not the oldest of all.
+    return state.active_at_ms or state.own.membership_at_ms
 
 
 def is_listed(state: ConversationState) -> bool:

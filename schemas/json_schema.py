@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 import msgspec
@@ -21,6 +22,21 @@ _TYPES: Final[dict[str, Any]] = {
 }
 
 
+_SPACES: Final = re.compile(r"\s+")
+
+
+def _one_line(value: Any) -> Any:
+    """Unwrap descriptions: how a docstring is wrapped is no business of the published file."""
+    if isinstance(value, dict):
+        return {
+            key: _SPACES.sub(" ", found).strip() if key == "description" else _one_line(found)
+            for key, found in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return type(value)(_one_line(found) for found in value)
+    return value
+
+
 def schemas() -> dict[str, bytes]:
     """Build the schema of each write topic: file name to pretty-printed JSON."""
     files: dict[str, bytes] = {}
@@ -28,6 +44,7 @@ def schemas() -> dict[str, bytes]:
         (event,), components = msgspec.json.schema_components(
             [event_type], ref_template="#/$defs/{name}"
         )
+        event, components = _one_line((event, components))
         document = {
             "$schema": _DIALECT,
             "title": topic,

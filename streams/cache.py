@@ -29,15 +29,18 @@ class ConversationCache:
         self._session = session
         self._memberships_max = memberships_max
         self._held: OrderedDict[str, Conversation] = OrderedDict()
+        self._drops = 0
 
     def drop(self) -> None:
-        """Forget everything; a batch under way keeps what it holds."""
+        """Forget everything; a batch under way keeps what it holds, and leaves nothing behind."""
         self._held.clear()
+        self._drops += 1
 
     async def load(self, events: Mapping[str, list[ConversationEvent]]) -> dict[str, Conversation]:
         """Conversations of a batch, by id, each with its members if one of its events needs
         them.
         """
+        drops = self._drops
         batch = {cid: self._held[cid] for cid in events if cid in self._held}
         missing = [cid for cid in events if cid not in batch]
         if missing:
@@ -53,6 +56,8 @@ class ConversationCache:
                 and any(needs_members(event, conversation.head) for event in events[cid])
             ]
         )
+        if drops != self._drops:  # read before a rebalance: another worker may change it unseen
+            return batch
         for conversation_id, conversation in batch.items():
             self._held[conversation_id] = conversation
             self._held.move_to_end(conversation_id)

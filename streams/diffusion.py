@@ -125,7 +125,9 @@ class Diffusion:
                     Membership(member=True, user_max_seq=NO_CAP, at_ms=event.sent_at_ms),
                 )
         head = conversation.head
-        if event.seq > head.max_seq:
+        if event.seq >= head.max_seq:
+            # Equal is a replay, and written again: the first write may have reached one replica
+            # only, and on the read side a head is news by the time of its last write.
             head = replace(head, max_seq=event.seq, active_at_ms=event.sent_at_ms)
             conversation.head = head
             self.effects.messages[event.conversation_id] = (event.seq, event.sent_at_ms)
@@ -182,7 +184,7 @@ class Diffusion:
         minimum: int | None,
         side: bool | None,  # noqa: FBT001  # three-valued, and named at every call
     ) -> None:
-        conversation_id = conversation.head.conversation_id
+        conversation_id, mode_epoch = conversation.head.conversation_id, conversation.head.mode_epoch
         users = tuple(dict.fromkeys(user_ids))
         self._to(
             users,
@@ -193,6 +195,7 @@ class Diffusion:
                 membership=membership,
                 min_seq=minimum,
                 read_side=side,
+                mode_epoch=mode_epoch if side is not None else 0,
             ),
         )
         for user in users:
@@ -219,7 +222,13 @@ class Diffusion:
             conversation.head = change.during
         self._to(
             conversation.members or NO_USERS,
-            lambda some: StateChange(head.conversation_id, some, stamp, read_side=change.read_side),
+            lambda some: StateChange(
+                head.conversation_id,
+                some,
+                stamp,
+                read_side=change.read_side,
+                mode_epoch=change.during.mode_epoch,
+            ),
         )
         self.effects.closed[head.conversation_id] = change.after
 

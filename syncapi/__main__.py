@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uvicorn
 
+from infra.cassandra.schema import open_session
 from infra.settings import Settings, load
 from syncapi.app import build
 
@@ -11,8 +12,10 @@ from syncapi.app import build
 def main(settings: Settings | None = None) -> None:
     """Serve until a signal; raises `DiffusionError` when it cannot start."""
     settings = settings or load()
+    # Before the server: what is wrong with the store is one sentence, not a failed start-up.
+    session = open_session(settings.cassandra)
     uvicorn.run(
-        build(settings),
+        build(settings, session),
         host=settings.api.host,
         port=settings.api.port,
         log_level="warning",

@@ -15,7 +15,7 @@ from litestar.openapi.spec import Components, SecurityScheme
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from infra import metrics
-from infra.cassandra.schema import open_session
+from infra.cassandra.session import Session
 from infra.clock import monotonic_s, now_ms
 from infra.settings import Settings
 from schemas.limits import REQUEST_BYTES_MAX
@@ -68,12 +68,11 @@ async def prometheus() -> Response[bytes]:
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 
-def build(settings: Settings) -> Litestar:
-    """Assemble the app. The connection to Cassandra is opened at start and closed at the end."""
+def build(settings: Settings, session: Session) -> Litestar:
+    """Assemble the app over a session, which it closes when it ends."""
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
-        session = open_session(settings.cassandra)
         key = cursor_key(settings.api)
         app.state.service = SyncService(settings, session, key, now_ms)
         try:

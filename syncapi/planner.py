@@ -19,7 +19,7 @@ from schemas.errors import TokenError
 from schemas.heads import Head
 from schemas.protocol import ConversationEntry, ModuleEntry, ResetReason, SyncRequest
 from schemas.rows import ChangeRow, InboxRow, ModuleRow
-from schemas.versions import epoch_of
+from schemas.versions import epoch_of, window_start
 
 EXPIRY_MARGIN_MS: Final = 3_600_000
 """A cursor expires this much before its changes do, so that none expires while it is being read."""
@@ -60,11 +60,14 @@ Plan: TypeAlias = Delta | Full | NextPage
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ground:
-    """What a decision stands on: who asks, which epoch the log is in, what time it is."""
+    """What a decision stands on: who asks, which epoch the log is in and how long its windows are,
+    what time it is.
+    """
 
     user_id: str
     key: bytes
     epoch: int
+    window_ms: int
     now_ms: int
     retention_ms: int
 
@@ -109,8 +112,14 @@ def oldest_valid_ms(ground: Ground) -> int:
 
 
 def scan_from_ms(window_ms: int, ground: Ground) -> int:
-    """First window to read, inclusive. Older ones than the retention hold nothing any more."""
-    return max(window_ms - CLOCK_SKEW_MS, ground.now_ms - ground.retention_ms - CLOCK_SKEW_MS)
+    """First window to read, inclusive: the one that holds what a clock behind by `CLOCK_SKEW_MS`
+    says at the start of the cursor's window.
+
+    A window has the time of its start, so the skew is taken off first and the start looked for
+    then. There is no other bound: a row lives from when it was written, and a materializer that
+    lagged writes rows into windows long past. Before the cursor's window there is nothing new.
+    """
+    return window_start(max(0, window_ms - CLOCK_SKEW_MS), ground.window_ms)
 
 
 @dataclass(slots=True)
@@ -148,6 +157,13 @@ def collapse(rows: Iterable[ChangeRow], since: int) -> dict[str, Collapsed]:
             entry.state_version, row.state_version if row.state_version > since else 0
         )
     return found
+
+
+def needs_own(change: Collapsed) -> bool:
+    """Whether the inbox row must be read: for the state it holds, or, under a bare read marker, for
+    whether the user belongs at all. A message is told to members only, and needs none.
+    """
+    return bool(change.state_version) or not change.message_version
 
 
 def advance(cursor: Cursor, rows: Iterable[ChangeRow], modules: Iterable[ModuleRow]) -> Cursor:
@@ -210,6 +226,10 @@ def _entry(
     conversation_id: str, change: Collapsed, row: InboxRow | None, heads: Mapping[str, Head]
 ) -> ConversationEntry:
     entry = ConversationEntry(conversation_id, change.version)
+    if not change.message_version and (row is None or row.own is None):
+        # A marker of somebody who never belonged: he sees nothing by it. If he joins, the state
+        # that comes with the join has the marker.
+        return entry
     if change.message_version:
         entry = replace(entry, max_seq=change.max_seq, active_at_ms=change.active_at_ms)
     if change.read_version:

@@ -81,6 +81,7 @@ class SyncService:
             user_id=user_id,
             key=self._key,
             epoch=epoch.epoch,
+            window_ms=epoch.window_ms,
             now_ms=self._clock(),
             retention_ms=self._retention_ms,
         )
@@ -127,11 +128,12 @@ class SyncService:
         news = planner.read_side_news(await self._heads.read(read_side), cursor)
         if len(collapsed) + len(news) > request.changes_max:
             return Full(ResetReason.TOO_MANY)
-        own = [cid for cid, change in collapsed.items() if change.state_version]
+        own = [cid for cid, change in collapsed.items() if planner.needs_own(change)]
+        states = [cid for cid in own if collapsed[cid].state_version]
         # Own state is read after the index that points at it, and its heads never from the cache.
         inbox_rows, heads = await asyncio.gather(
             inbox.read(session, user_id, [*own, *(head.conversation_id for head in news)]),
-            conversation_heads.read(session, own),
+            conversation_heads.read(session, states),
         )
         return SyncResponse(
             path="delta",

@@ -22,7 +22,11 @@ async def read(session: Session, user_id: str) -> list[str]:
 
 
 def side(
-    session: Session, user_id: str, conversation_id: str, *, on: bool, stamp: int
+    session: Session, user_id: str, conversation_id: str, *, on: bool, mode_epoch: int
 ) -> Statement:
-    """Put a conversation into the set or take it out, as of the stamp of a source write."""
-    return session.bind(UPDATE_SIDE, (stamp, on, user_id, conversation_id))
+    """Put a conversation into the set or take it out, as of a mode epoch.
+
+    Of equal timestamps Cassandra keeps the greater value: in. Who left in the epoch in which he
+    joined so stays in the set, which costs a look at a head; membership is checked on read.
+    """
+    return session.bind(UPDATE_SIDE, (mode_epoch, on, user_id, conversation_id))

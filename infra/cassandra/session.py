@@ -11,6 +11,7 @@ whether the write was applied, is answered by writing the same again until it is
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import threading
 import time
@@ -112,11 +113,17 @@ class Session:
             control_connection_timeout=settings.request_timeout_s,
             protocol_version=PROTOCOL_VERSION,
         )
+        # What goes wrong here is our sentence; the driver would log a traceback for each host.
+        driver_log = logging.getLogger("cassandra")
+        level = driver_log.level
+        driver_log.setLevel(logging.CRITICAL)
         try:
             self._session = self._cluster.connect()
         except Exception as error:
             self._cluster.shutdown()
             raise _unreachable(settings, error) from error
+        finally:
+            driver_log.setLevel(level)
         self._session.default_fetch_size = PAGE_ROWS
         self.prepare: Callable[[str], Any] = cache(self._prepare)
         self._replicas: dict[bytes, int] = {}

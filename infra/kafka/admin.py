@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Final, Self
 
 from confluent_kafka import (
-    ConsumerGroupTopicPartitions,
+    Consumer,
     KafkaError,
     KafkaException,
     TopicCollection,
@@ -35,6 +35,7 @@ _COORDINATOR_MOVES: Final = {
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
     KafkaError.COORDINATOR_NOT_AVAILABLE,
     KafkaError.NOT_COORDINATOR,
+    KafkaError._WAIT_COORD,
 }
 """What a broker says of a group whose coordinator is just being chosen: ask again."""
 
@@ -58,6 +59,26 @@ class Admin:
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
         self._client = AdminClient(common(settings, "diffusion-admin"))
+        self._readers: dict[str, Consumer] = {}
+
+    def close(self) -> None:
+        """Close what reads groups' offsets."""
+        for reader in self._readers.values():
+            reader.close()
+        self._readers.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def ping(self) -> None:
+        """Ask for the cluster's metadata; raises `BrokerUnavailable` when nobody answers."""
+        try:
+            self._client.list_topics(timeout=REQUEST_TIMEOUT_S)
+        except KafkaException as error:
+            raise self._failed(error) from error
 
     def create_topics(self, settings: Settings) -> list[str]:
         """Create the topics that do not exist yet, dead letters too; returns their names."""
@@ -100,26 +121,31 @@ class Admin:
 
     def committed(self, group: str, topics: Iterable[str]) -> dict[tuple[str, int], int]:
         """Committed offsets of a group, by topic and partition; absent where it has none."""
-        names = set(topics)
-        return {
-            (tp.topic, tp.partition): tp.offset
-            for tp in self._group_offsets(group)
-            if tp.topic in names and tp.offset >= 0
-        }
+        wanted = [
+            TopicPartition(topic, partition)
+            for topic in topics
+            for partition in range(self.describe(topic)[1])
+        ]
+        found = self._group_offsets(group, wanted)
+        return {(tp.topic, tp.partition): tp.offset for tp in found if tp.offset >= 0}
 
-    def _group_offsets(self, group: str) -> list[TopicPartition]:
+    def _group_offsets(self, group: str, wanted: list[TopicPartition]) -> list[TopicPartition]:
+        # Not by the administrative call: librdkafka 2.16 crashes the process in it when the group's
+        # coordinator is just being chosen, because it then looks for a consumer of its own. A
+        # consumer that never subscribes has one, and joins nothing.
+        reader = self._readers.get(group)
+        if reader is None:
+            reader = Consumer(
+                common(self._settings, "diffusion-admin")
+                | {"group.id": group, "enable.auto.commit": False}
+            )
+            self._readers[group] = reader
         deadline = monotonic_s() + REQUEST_TIMEOUT_S
         while True:
-            futures = self._client.list_consumer_group_offsets(
-                [ConsumerGroupTopicPartitions(group)], request_timeout=REQUEST_TIMEOUT_S
-            )
             try:
-                return list(futures[group].result().topic_partitions or [])
+                return reader.committed(wanted, timeout=REQUEST_TIMEOUT_S)
             except KafkaException as error:
-                code = error.args[0].code()
-                if code == KafkaError.GROUP_ID_NOT_FOUND:
-                    return []
-                if code not in _COORDINATOR_MOVES or monotonic_s() > deadline:
+                if error.args[0].code() not in _COORDINATOR_MOVES or monotonic_s() > deadline:
                     raise self._failed(error) from error
             time.sleep(COORDINATOR_WAIT_S)
 

@@ -14,14 +14,12 @@ from pathlib import Path
 
 from infra.local.errors import DataDirError
 from infra.local.java import common_options
-from infra.local.plan import Plan, Runtime, Server
+from infra.local.plan import FORMATTING, Plan, Runtime, Server
 from infra.local.probe import kafka_answers
 from infra.local.process import identity_options
 from infra.local.settings import LOG_BYTES_MAX, LOG_FILES_KEPT, LOOPBACK, MIB, LocalSettings
 
 NAME = "kafka"
-
-_FORMATTING = "kafka.formatting"  # under tmp/: on the same file system, and emptied by `fresh`
 
 _PROPERTIES = """\
 process.roles=broker,controller
@@ -105,7 +103,10 @@ def kafka_plan(runtime: Runtime) -> Plan:
     server = kafka_server(settings)
     config = settings.data_dir / "config"
     properties, log4j = config / "kafka.properties", config / "kafka-log4j2.xml"
-    format_properties = config / "kafka-format.properties"
+    # Under tmp/, which is on the same file system. Of this attempt only: the tool of a start that
+    # was killed may still be at work.
+    target = settings.data_dir / "tmp" / f"{FORMATTING}{uuid.uuid4().hex[:8]}"
+    format_properties = target.with_suffix(".properties")
     java = [str(runtime.java), "-cp", os.pathsep.join(map(str, runtime.class_path))]
     logging = [f"-Dlog4j2.configurationFile={log4j.as_uri()}"]
     options = common_options(
@@ -125,12 +126,12 @@ def kafka_plan(runtime: Runtime) -> Plan:
         server=server,
         files={
             properties: render_properties(settings, log_dir=NAME),
-            format_properties: render_properties(settings, log_dir=f"tmp/{_FORMATTING}"),
+            format_properties: render_properties(settings, log_dir=f"tmp/{target.name}"),
             log4j: _LOG4J.format(name=NAME, bytes_max=LOG_BYTES_MAX, kept=LOG_FILES_KEPT),
         },
         command=(*java, *options, *logging, *server.marks, "kafka.Kafka", str(properties)),
         format_command=(*java, *format_options, "kafka.tools.StorageTool", *format_arguments),
-        format_target=settings.data_dir / "tmp" / _FORMATTING,
+        format_target=target,
         is_formatted=lambda: is_formatted(server.folder),
     )
 

@@ -25,7 +25,7 @@ from infra.local.errors import (
     StopError,
 )
 from infra.local.java import child_environment
-from infra.local.plan import Plan, Server
+from infra.local.plan import FORMATTING, Plan, Server
 from infra.local.settings import (
     FREE_DATA_BYTES_MIN,
     KILL_TIMEOUT_S,
@@ -147,6 +147,12 @@ def stop(server: Server, *, patience_s: float = STOP_TIMEOUT_S) -> bool:
 def _write_files(plan: Plan) -> None:
     server = plan.server
     shutil.rmtree(server.temporary, ignore_errors=True)
+    if plan.format_target is not None:
+        for leftover in plan.format_target.parent.glob(f"{FORMATTING}*"):
+            if leftover.is_file():
+                leftover.unlink()
+            else:
+                shutil.rmtree(leftover, ignore_errors=True)
     for folder in (server.temporary, server.log.parent, server.pid_file.parent):
         folder.mkdir(parents=True, exist_ok=True)
     for path, text in plan.files.items():
@@ -159,7 +165,6 @@ def _format(plan: Plan) -> None:
     server, target = plan.server, plan.format_target
     if target is None:
         raise AssertionError(f"{server.name} has nothing to format")
-    shutil.rmtree(target, ignore_errors=True)
     with server.console.open("wb") as console:
         try:
             done = subprocess.run(  # noqa: S603  # our own command line, no shell

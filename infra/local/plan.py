@@ -14,6 +14,9 @@ from pathlib import Path
 from infra.local.process import port_option
 from infra.local.settings import LocalSettings
 
+FORMATTING = "formatting-"
+"""How the names of folders begin that storage is formatted in, under `tmp/`."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Server:

@@ -60,7 +60,7 @@ CASES: list[tuple[str, list[WriteEvent], dict[str, int]]] = [
     (
         "joined, nothing written",
         [BOTH],
-        {"last_seq": 0, "unread": 0, "listed": 1, "activity_ms": 0},
+        {"last_seq": 0, "unread": 0, "listed": 1, "activity_ms": T},
     ),
     ("a read", [*FIVE, Read("a", G, 3)], {"unread": 2, "read_seq": 3}),
     ("an older read after it", [*FIVE, Read("a", G, 3), Read("a", G, 1)], {"unread": 2}),

@@ -20,7 +20,7 @@ SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob
 PURE_EXTERNALS = frozenset(
     {
         "__future__", "base64", "binascii", "collections", "dataclasses", "enum", "functools",
-        "hashlib", "hmac", "itertools", "math", "msgspec", "operator", "orjson", "struct", "types",
+        "hashlib", "hmac", "itertools", "math", "msgspec", "operator", "orjson", "re", "struct", "types",
         "typing",
     }
 )  # fmt: skip
@@ -30,7 +30,8 @@ IMPURE = frozenset({"schemas.__main__"})
 
 FORBIDDEN_WORDS = re.compile(
     # The product speaks of itself only, and lives on no particular machine.
-    r"/root/|/home/\w|/work/|pypi\.org|files\.pythonhosted|repo1?\.maven|repo\.maven\.apache", re.I
+    r"/root/|/home/\w|/work/|pypi\.org|files\.pythonhosted|repo1?\.maven|repo\.maven\.apache",
+    re.IGNORECASE,
 )
 
 

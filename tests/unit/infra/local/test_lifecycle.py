@@ -112,9 +112,11 @@ def test_storage_is_put_in_place_when_it_is_complete(
     make_plan: MakePlan, context: StartContext
 ) -> None:
     plan = make_plan("import time; time.sleep(600)", answers=lambda _port, _timeout_s: True)
-    target = plan.server.data_dir / "tmp" / "fake.formatting"
-    script = "import pathlib; p = pathlib.Path('tmp/fake.formatting'); p.mkdir(); (p / 'a').touch()"
-    target.mkdir(parents=True)  # what a killed format left
+    target = plan.server.data_dir / "tmp" / "formatting-2"
+    script = "import pathlib; p = pathlib.Path('tmp/formatting-2'); p.mkdir(); (p / 'a').touch()"
+    leftover = target.with_name("formatting-1")  # of a start that was killed
+    leftover.mkdir(parents=True)
+    leftover.with_suffix(".properties").touch()
     plan = replace(
         plan,
         format_command=(sys.executable, "-c", script),
@@ -124,6 +126,7 @@ def test_storage_is_put_in_place_when_it_is_complete(
     lifecycle.start(plan, context)
     assert [path.name for path in plan.server.folder.iterdir()] == ["a"]
     assert not target.exists()
+    assert not list(leftover.parent.glob("formatting-*"))
 
 
 def test_a_format_that_fails_puts_nothing_in_place(
@@ -135,7 +138,7 @@ def test_a_format_that_fails_puts_nothing_in_place(
         format_target=None,
         is_formatted=lambda: False,
     )
-    plan = replace(plan, format_target=plan.server.data_dir / "tmp" / "fake.formatting")
+    plan = replace(plan, format_target=plan.server.data_dir / "tmp" / "formatting-1")
     with pytest.raises(ServerDiedError, match=r"could not format its storage.*no such cluster"):
         lifecycle.start(plan, context)
     assert not plan.server.folder.exists()

@@ -81,8 +81,8 @@ class World(RuleBasedStateMachine):
     @rule(conversation_id=ids)
     def lose(self, conversation_id: str) -> None:
         if conversation_id in self.server.states:
+            # What the app has pulled stays with the app: nobody has told it of the loss yet.
             self.server.lose(conversation_id)
-            self.app.pop(conversation_id, None)
 
     @rule()
     def expire(self) -> None:

@@ -174,6 +174,8 @@ def test_what_is_gone_is_no_longer_pending(store: Store) -> None:
     feed(store, first(entry("sg_1", 1, 5), entry("sg_2", 1, 5), cursor="c1"))
     feed(store, first(entry("sg_2", 1, 5), cursor="c2", reset=ResetReason.EXPIRED))
     assert set(queued(store)) == {"sg_2"}
+    rows = store._db.execute("SELECT item_id FROM pending WHERE module = ''").fetchall()
+    assert rows == [("sg_2",)], "no row is left behind that only a join hides"
 
 
 def test_drafts_survive_deltas_and_corrections(store: Store) -> None:

@@ -1,0 +1,1 @@
+"""Tests of the Kafka door, without a broker."""

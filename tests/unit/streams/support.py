@@ -1,0 +1,314 @@
+"""What the tests of the stream stage share: events of one conversation, and a whole engine in memory.
+
+`World` runs the real pipelines, materializer and sync service one step at a time on `Cells` and two
+lists of records. A crash loses what was in memory and leaves the cells as they were at that instant.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from consumers.materializer import Materializer
+from infra.cassandra.topic_epochs import INSERT_NEXT, Epoch
+from infra.settings import Settings
+from schemas import topics
+from schemas.changes import Change
+from schemas.codec import encode_event, join_events
+from schemas.conversations import ConversationState
+from schemas.events import ConversationEvent, UserEvent, WriteEvent
+from schemas.heads import Head
+from schemas.protocol import SyncRequest, merge
+from schemas.versions import stamp_of, version_of
+from streams.cache import ConversationCache
+from streams.diffusion import Conversation, Diffusion
+from streams.effects import Effects
+from streams.policy import SizeLimits
+from streams.sink import Sink
+from streams.worker import ConversationPipeline, Pipeline, SourceRecord, UserPipeline
+from syncapi.heads import HeadCache
+from syncapi.service import SyncService
+from tests.unit.consumers.support import WINDOW_MS, Record, ScriptedConsumer, materializer_on
+from tests.unit.infra.cassandra.support import Cells, Killed
+
+T = TypeVar("T")
+
+T0 = 1_700_000_400_000
+GROUP = "sg_1"
+PARTITIONS = 3
+LIMITS = SizeLimits(members_max=4, members_return=2)
+EPOCHS = {
+    spec.name: Epoch(spec.name, 1, "id", PARTITIONS if spec is topics.CHANGES else 1, WINDOW_MS)
+    for spec in topics.TOPICS
+}
+
+
+def stamp(number: int) -> int:
+    """The stamp of the first event of record `number`."""
+    return stamp_of(version_of(1, number), 0)
+
+
+def diffuse(
+    conversation: Conversation,
+    events: Sequence[ConversationEvent],
+    limits: SizeLimits = LIMITS,
+    partitions: int = PARTITIONS,
+    first: int = 1,
+) -> Effects:
+    """Take events of one conversation as one batch, each a record of its own."""
+    diffusion = Diffusion({conversation.head.conversation_id: conversation}, partitions, limits)
+    for number, event in enumerate(events, first):
+        diffusion.conversation_event(event, stamp(number), T0 + number)
+    return diffusion.finish()
+
+
+def conversation(members: Sequence[str] | None, **head: Any) -> Conversation:
+    """A conversation with a head as given."""
+    count = 0 if members is None else len(members)
+    return Conversation(Head(GROUP, **{"member_count": count, **head}), members)
+
+
+def told(effects: Effects, kind: type[Change]) -> dict[str, list[Any]]:
+    """Changes of a kind, by user, in their order."""
+    found: dict[str, list[Any]] = {}
+    for _, change in effects.changes:
+        if isinstance(change, kind):
+            for user in change.users:
+                found.setdefault(user, []).append(change)
+    return found
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run to the end."""
+    return asyncio.run(work)
+
+
+class Link:
+    """A delivery into the world's change log. `crash_in`: records it still takes."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.crash_in: int | None = None
+
+    def produce(self, topic: str, partition: int, value: bytes, key: bytes | None = None) -> None:
+        if self.crash_in is not None:
+            if self.crash_in == 0:
+                raise Killed
+            self.crash_in -= 1
+        if topic == topics.CHANGES.name:
+            self._world.append(partition, value)
+        else:
+            self._world.dead += 1
+
+    def flush(self) -> None:
+        pass
+
+
+class Held(Exception):
+    """The effects of a batch wait: its worker was replaced, and does not know."""
+
+
+class WorldSink(Sink):
+    """A sink that may leave the effects of its batch to a zombie."""
+
+    def __init__(self, world: World, link: Link) -> None:
+        super().__init__(world.cells, link, world.clock)
+        self._world = world
+        self.hold = False
+
+    async def apply(self, effects: Effects, dead: Any) -> None:
+        if self.hold:
+            self._world.zombies.append((self, effects))
+            self.hold = False
+            raise Held
+        await super().apply(effects, dead)
+
+
+@dataclass
+class Stage:
+    """One write topic and the worker that has it: one partition, so that its order is plain."""
+
+    topic: str
+    make: Callable[[], tuple[Pipeline[Any], WorldSink, Link]]
+    records: list[list[WriteEvent]] = field(default_factory=list)
+    place: int = 0
+    committed: int = 0
+    worker: tuple[Pipeline[Any], WorldSink, Link] | None = None
+
+
+class Device:
+    """A client that merges as the protocol says, and holds everything in memory."""
+
+    def __init__(self, user_id: str, changes_max: int = 500) -> None:
+        self.user_id = user_id
+        self.changes_max = changes_max
+        self.states: dict[str, ConversationState] = {}
+        self.modules: dict[tuple[str, str], tuple[int, str]] = {}
+        self.cursor: str | None = None
+        self.page: str | None = None
+        self.paged: dict[str, ConversationState] = {}
+        self.resets: list[Any] = []
+
+    async def sync(self, service: SyncService) -> bool:
+        """One request and its answer; true while there is a page to ask for."""
+        request = SyncRequest(
+            device_id="phone",
+            cursor=None if self.page else self.cursor,
+            page=self.page,
+            changes_max=self.changes_max,
+            page_max=2,
+        )
+        answer = await service.sync(self.user_id, request)
+        if answer.reset is not None:
+            self.paged = {}
+            self.resets.append(answer.reset)
+        states = self.states if answer.path == "delta" else self.paged
+        for entry in answer.conversations:
+            states[entry.conversation_id] = merge(states.get(entry.conversation_id), entry)
+        for item in answer.modules:
+            held = self.modules.get((item.module, item.item_id), (-1, ""))
+            if item.item_version >= held[0]:
+                self.modules[item.module, item.item_id] = (item.item_version, item.op)
+        self.page = answer.page
+        if answer.cursor is not None:
+            self.cursor = answer.cursor
+            if answer.path == "full":
+                self.states = self.paged
+        return answer.page is not None
+
+
+class World:
+    """The engine in memory, one step at a time, on a clock of its own."""
+
+    def __init__(self, limits: SizeLimits = LIMITS) -> None:
+        self.cells = Cells(ties="later")
+        self.cells.read(INSERT_NEXT, (topics.CHANGES.name, 1, "id", PARTITIONS, WINDOW_MS, T0))
+        self.now_ms = T0
+        self.skew_ms = 0
+        self.dead = 0
+        self.limits = limits
+        self.changes: list[list[tuple[bytes, int]]] = [[] for _ in range(PARTITIONS)]
+        self.applied = [0] * PARTITIONS
+        self.zombies: list[tuple[WorldSink, Effects]] = []
+        self.conversations = Stage(topics.CONVERSATION_WRITES.name, self._conversation_worker)
+        self.users = Stage(topics.USER_WRITES.name, self._user_worker)
+        settings = Settings()
+        self.service = SyncService(settings, self.cells, b"key", self.clock)
+        self.service._heads = HeadCache(self.cells, lambda: self.now_ms / 1_000)
+
+    def clock(self) -> int:
+        return self.now_ms
+
+    def append(self, partition: int, value: bytes) -> None:
+        """A record enters the change log; the broker stamps it by its own clock."""
+        self.changes[partition].append((value, self.now_ms + self.skew_ms))
+
+    def _conversation_worker(self) -> tuple[ConversationPipeline, WorldSink, Link]:
+        link = Link(self)
+        sink = WorldSink(self, link)
+        cache = ConversationCache(self.cells, 1_000)
+        pipeline = ConversationPipeline(
+            sink, EPOCHS, self.clock, cache=cache, partitions=PARTITIONS, limits=self.limits
+        )
+        return pipeline, sink, link
+
+    def _user_worker(self) -> tuple[UserPipeline, WorldSink, Link]:
+        link = Link(self)
+        sink = WorldSink(self, link)
+        pipeline = UserPipeline(
+            sink, EPOCHS, self.clock, partitions=PARTITIONS, limits=self.limits
+        )
+        return pipeline, sink, link
+
+    def write(self, *events: WriteEvent, together: bool = False) -> None:
+        """Produce events, each a record of its own or all in one."""
+        records = [list(events)] if together else [[event] for event in events]
+        user_keyed = isinstance(events[0], UserEvent)
+        (self.users if user_keyed else self.conversations).records.extend(records)
+
+    def step(self, stage: Stage, records: int, crash: tuple[str, int] | None = None) -> bool:
+        """Take a batch. `crash`: where ("cells" or "link") and after how many pieces of work, or
+        ("zombie", 0): the batch is diffused, and another worker takes over before its effects.
+        """
+        if stage.worker is None:
+            stage.worker = stage.make()
+            stage.place = stage.committed
+        pipeline, sink, link = stage.worker
+        batch = stage.records[stage.place : stage.place + records]
+        if not batch:
+            return False
+        where, after = crash or ("", 0)
+        sink.hold = where == "zombie"
+        self.cells.crash_in = after if where == "cells" else None
+        link.crash_in = after if where == "link" else None
+        try:
+            run(pipeline.process([self._source(stage, i) for i in range(len(batch))]))
+            stage.place += len(batch)
+        except (Killed, Held):
+            stage.worker = None
+        finally:
+            self.cells.crash_in = link.crash_in = None
+            sink.hold = False
+        return True
+
+    def _source(self, stage: Stage, index: int) -> SourceRecord:
+        offset = stage.place + index
+        value = join_events([encode_event(event) for event in stage.records[offset]])
+        return SourceRecord(stage.topic, 0, offset, self.now_ms, value)
+
+    def commit(self, stage: Stage) -> None:
+        """What the worker finished is not repeated any more."""
+        if stage.worker is not None:
+            stage.committed = stage.place
+
+    def zombie(self, crash_in: int | None) -> None:
+        """The oldest replaced worker goes on, and perhaps dies on the way."""
+        if self.zombies:
+            sink, effects = self.zombies.pop(0)
+            self.cells.crash_in = crash_in
+            try:
+                run(sink.apply(effects, ()))
+            except Killed:
+                pass
+            finally:
+                self.cells.crash_in = None
+
+    def materialize(self, partition: int, records: int, crash_in: int | None = None) -> bool:
+        """Apply the next records of a partition; a crash leaves them for later."""
+        start = self.applied[partition]
+        found = self.changes[partition][start : start + records]
+        if not found:
+            return False
+        consumer = ScriptedConsumer()
+        engine: Materializer = materializer_on(self.cells, consumer, partitions=PARTITIONS)
+        self.cells.crash_in = crash_in
+        try:
+            engine.apply(
+                [
+                    Record(value, start + index, partition, at_ms)
+                    for index, (value, at_ms) in enumerate(found)
+                ]
+            )
+            self.applied[partition] = consumer.committed[partition]
+        except Killed:
+            pass
+        finally:
+            self.cells.crash_in = None
+        return True
+
+    def sync(self, device: Device) -> bool:
+        """One round trip of a device."""
+        return run(device.sync(self.service))
+
+    def settle(self) -> None:
+        """Finish all that is under way, without crashes."""
+        while self.zombies:
+            self.zombie(None)
+        for stage in (self.conversations, self.users):
+            while self.step(stage, 50):
+                pass
+        for partition in range(PARTITIONS):
+            while self.materialize(partition, 50):
+                pass

@@ -1,0 +1,146 @@
+"""The worker's memory: bounded, never the truth, and nothing of it outlives a rebalance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from infra.cassandra import conversation_heads, members_by_conversation
+from schemas.events import ConversationEvent, MembersJoined, Message
+from schemas.heads import Head, Mode
+from streams.cache import ConversationCache
+from tests.unit.infra.cassandra.support import Cells
+from tests.unit.streams.support import T0, run
+
+
+def message(conversation_id: str) -> Message:
+    return Message(conversation_id, 1, "ann", T0)
+
+
+def joined(conversation_id: str) -> MembersJoined:
+    return MembersJoined(conversation_id, ("eve",), 0, T0)
+
+
+def asked(*events: ConversationEvent) -> dict[str, list[ConversationEvent]]:
+    found: dict[str, list[ConversationEvent]] = {}
+    for event in events:
+        found.setdefault(event.conversation_id, []).append(event)
+    return found
+
+
+def group(cells: Cells, conversation_id: str, *members: str, mode: Mode = Mode.WRITE) -> None:
+    for user in members:
+        cells.apply(
+            members_by_conversation.member(cells, conversation_id, user, is_member=True, stamp=1)
+        )
+    cells.apply(conversation_heads.mode(cells, Head(conversation_id, mode=mode, mode_epoch=2)))
+
+
+def tables_read(cells: Cells) -> list[str]:
+    found = [statement.cql.split("FROM ks.")[1].split()[0] for statement in cells.reads]
+    cells.reads.clear()
+    return found
+
+
+def test_an_unknown_conversation_is_new_and_empty() -> None:
+    found = run(ConversationCache(Cells(), 10).load(asked(message("sg_1"))))
+    assert found["sg_1"].head == Head("sg_1")
+    assert found["sg_1"].members == set()
+
+
+def test_what_is_held_is_not_read_again() -> None:
+    cells = Cells()
+    group(cells, "sg_1", "ann", "bob")
+    cache = ConversationCache(cells, 10)
+    first = run(cache.load(asked(message("sg_1"))))
+    cells.reads.clear()
+    assert run(cache.load(asked(message("sg_1"))))["sg_1"] is first["sg_1"]
+    assert cells.reads == []
+
+
+def test_members_who_left_are_none() -> None:
+    cells = Cells()
+    group(cells, "sg_1", "ann", "bob")
+    cells.apply(members_by_conversation.member(cells, "sg_1", "bob", is_member=False, stamp=2))
+    found = run(ConversationCache(cells, 10).load(asked(message("sg_1"))))
+    assert found["sg_1"].members == {"ann"}
+
+
+def test_a_message_of_a_read_conversation_reads_no_members() -> None:
+    cells = Cells()
+    group(cells, "sg_1", "ann", mode=Mode.READ)
+    found = run(ConversationCache(cells, 10).load(asked(message("sg_1"))))
+    assert found["sg_1"].members is None
+    assert tables_read(cells) == ["conversation_heads"]
+
+
+def test_members_are_read_once_an_event_needs_them() -> None:
+    cells = Cells()
+    group(cells, "sg_1", "ann", mode=Mode.READ)
+    cache = ConversationCache(cells, 10)
+    run(cache.load(asked(message("sg_1"))))
+    cells.reads.clear()
+    found = run(cache.load(asked(message("sg_1"), joined("sg_1"))))
+    assert found["sg_1"].members == {"ann"}
+    assert tables_read(cells) == ["members_by_conversation"]
+
+
+def test_a_drop_forgets_everything() -> None:
+    cells = Cells()
+    group(cells, "sg_1", "ann")
+    cache = ConversationCache(cells, 10)
+    run(cache.load(asked(message("sg_1"))))
+    cache.drop()
+    group(cells, "sg_1", "bob")
+    assert run(cache.load(asked(message("sg_1"))))["sg_1"].members == {"ann", "bob"}
+
+
+def test_what_was_read_before_a_drop_is_not_kept_after_it() -> None:
+    """Partitions revoked while a load waits for Cassandra: the batch goes on with what it read, but
+    a worker that gets the partition back must not find it, because another may have changed it.
+    """
+
+    class Slow(Cells):
+        cache: ConversationCache
+
+        async def aread(self, cql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+            rows = await super().aread(cql, values)
+            if "members_by_conversation" in cql and not self.interrupted:
+                self.interrupted = True
+                self.cache.drop()
+            return rows
+
+        interrupted = False
+
+    cells = Slow()
+    cells.cache = ConversationCache(cells, 10)
+    group(cells, "sg_1", "ann")
+    assert run(cells.cache.load(asked(message("sg_1"))))["sg_1"].members == {"ann"}
+    group(cells, "sg_1", "bob")
+    assert run(cells.cache.load(asked(message("sg_1"))))["sg_1"].members == {"ann", "bob"}
+
+
+def test_the_least_recently_used_are_let_go_first() -> None:
+    cells = Cells()
+    for name in ("sg_1", "sg_2", "sg_3"):
+        group(cells, name, "ann", "bob")
+    cache = ConversationCache(cells, 6)  # two conversations of two members
+    for name in ("sg_1", "sg_2", "sg_1", "sg_3"):
+        run(cache.load(asked(message(name))))
+    cache.trim()
+    cells.reads.clear()
+    run(cache.load(asked(message("sg_1"), message("sg_3"))))
+    assert cells.reads == []
+    run(cache.load(asked(message("sg_2"))))
+    assert tables_read(cells) == ["conversation_heads", "members_by_conversation"]
+
+
+def test_one_conversation_above_the_bound_is_held_for_its_batch_only() -> None:
+    cells = Cells()
+    group(cells, "sg_1", *(f"user{n}" for n in range(20)))
+    cache = ConversationCache(cells, 5)
+    assert len(run(cache.load(asked(message("sg_1"))))["sg_1"].members or ()) == 20
+    cache.trim()
+    cells.reads.clear()
+    run(cache.load(asked(message("sg_1"))))
+    assert tables_read(cells) == ["conversation_heads", "members_by_conversation"]
