@@ -4,6 +4,8 @@ PURE. Within a batch, changes of one (user, window, conversation) become one row
 the same rules as in Cassandra, and nothing is just dropped. A message dominated by a greater
 sequence, or a read marker by a greater one, is represented by the greater: its version is too,
 because whoever is behind the dominated version is also behind the greater one, or holds it already.
+A batch may even hold a record twice: a partition that was lost and given back within it begins
+again at what was committed. So versions never go back here either.
 """
 
 from __future__ import annotations
@@ -74,7 +76,8 @@ class Fold:
                     self._read(user, change.conversation_id, change.read_seq, version, window_ms)
             case StateChange():
                 for user in change.users:
-                    self._row(user, window_ms, change.conversation_id).state_version = version
+                    row = self._row(user, window_ms, change.conversation_id)
+                    row.state_version = max(row.state_version, version)
                     _merge_state(self._inbox(user, change.conversation_id), change)
             case ModuleChange():
                 for user in change.users:
@@ -90,7 +93,7 @@ class Fold:
             row = rows.get(key)
             if row is None:
                 row = rows[key] = RowFold()
-            if max_seq >= row.max_seq:
+            if (max_seq, version) > (row.max_seq, row.message_version):
                 row.max_seq = max_seq
                 row.active_at_ms = change.active_at_ms
                 row.message_version = version
@@ -101,7 +104,7 @@ class Fold:
         self, user: str, conversation_id: str, read_seq: int, version: int, window_ms: int
     ) -> None:
         row = self._row(user, window_ms, conversation_id)
-        if read_seq >= row.read_seq:
+        if (read_seq, version) > (row.read_seq, row.read_version):
             row.read_seq = read_seq
             row.read_version = version
         inbox = self._inbox(user, conversation_id)

@@ -175,10 +175,12 @@ class Materializer:
 
 
 def _last_offsets(messages: Sequence[Message]) -> dict[int, tuple[int, int]]:
-    """Last offset and its append time, by partition."""
+    """Greatest offset and its append time, by partition."""
     last: dict[int, tuple[int, int]] = {}
     for message in messages:
-        last[message.partition() or 0] = (message.offset() or 0, message.timestamp()[1])
+        partition = message.partition() or 0
+        reached = (message.offset() or 0, message.timestamp()[1])
+        last[partition] = max(last.get(partition, reached), reached)
     return last
 
 

@@ -107,18 +107,43 @@ class LogSettings(Section):
 
 
 class PolicySettings(Section):
-    """Who is diffused: by size."""
+    """Who is diffused: by size, by activity, and what that costs. Costs are in rows written."""
 
-    members_max: int = Field(default=500, ge=2, le=10_000)
-    """A conversation above it is read-diffused. 500 is where comparable products switch."""
-    members_return: int = Field(default=400, ge=1, le=10_000)
-    """A read-diffused conversation returns when it shrinks to this; below `members_max`, so that a
-    group at the edge does not switch with every join."""
+    members_max: int = Field(default=5_000, ge=2, le=10_000)
+    """Members above which a conversation is read-diffused whatever it costs: a single message then
+    makes no more rows than a materializer writes in a second."""
+    members_return: int = Field(default=4_000, ge=1, le=10_000)
+    """Members at which such a conversation may return; below `members_max`, so that a group at the
+    edge does not switch with every join."""
+    small_members: int = Field(default=8, ge=1, le=1_000)
+    """Up to so many, a conversation is always diffused and its activity is not kept: a switch could
+    not save what keeping count costs."""
+    rows_per_second_max: float = Field(default=5_000.0, gt=0, le=1_000_000)
+    """Rows a second that one conversation may cost, and the pace of fences, mass joins and mass
+    leaves in one worker: half of what one materializer writes."""
+    dwell_seconds: float = Field(default=300.0, ge=0, le=86_400)
+    """Time after a switch in which cost alone does not switch again: half a window."""
+    sync_rate_per_hour: float = Field(default=4.0, gt=0, le=3_600)
+    """Syncs an hour of an average member, over the day: reading is paid for by each of them."""
+    row_cost: float = Field(default=1.0, gt=0)
+    """One row of one user in the change index: the unit."""
+    mark_cost: float = Field(default=0.05, ge=0)
+    """One user named by a change whose row exists: decoding and folding, without the write."""
+    check_cost: float = Field(default=0.5, gt=0)
+    """One head looked at by one sync: 27,000 heads a second were read where 21,000 rows were written,
+    and a good part of them comes from the cache."""
+    sweep_seconds: float = Field(default=30.0, ge=0.1, le=3_600)
+    """How often a worker looks for conversations that should return without a message."""
 
     @model_validator(mode="after")
-    def _return_below_leave(self) -> PolicySettings:
+    def _thresholds_in_order(self) -> PolicySettings:
         if self.members_return >= self.members_max:
-            raise ValueError("policy.members_return must be below policy.members_max")
+            raise ValueError(
+                "policy.members_return must be below policy.members_max: a group between them would "
+                "switch with every join and leave"
+            )
+        if self.small_members > self.members_return:
+            raise ValueError("policy.small_members must be at most policy.members_return")
         return self
 
 

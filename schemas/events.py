@@ -1,7 +1,7 @@
 """Write events: what an IM backend tells, on two topics. `type` tells them apart.
 
 Conversation-keyed (`im.conversation-writes.v1`): `Message`, `MembersJoined`, `MembersLeft`,
-`ConversationSettings`. User-keyed (`im.user-writes.v1`): `Read`, `UserConversationSettings`,
+`ConversationSettings`, and the engine's own `Reconsider`. User-keyed (`im.user-writes.v1`): `Read`, `UserConversationSettings`,
 `ConversationCleared`, `ConversationDeleted`, `ModuleChanged`.
 
 A record carries one event or an array of events. All events of a conversation (of a user) must
@@ -144,7 +144,18 @@ class ModuleChanged(Struct, frozen=True, gc=False, tag="module_changed", omit_de
     version: SeqOrZero
 
 
-ConversationEvent: TypeAlias = Message | MembersJoined | MembersLeft | ConversationSettings
+class Reconsider(Struct, frozen=True, gc=False, tag="reconsider"):
+    """Decide anew how the conversation is diffused, now. The engine's own: its sweep writes it for a
+    conversation that should return without a message, so that the decision has a place among the
+    writes. A backend has no need of it, and no harm comes of it.
+    """
+
+    conversation_id: ConversationId
+
+
+ConversationEvent: TypeAlias = (
+    Message | MembersJoined | MembersLeft | ConversationSettings | Reconsider
+)
 UserEvent: TypeAlias = (
     Read | UserConversationSettings | ConversationCleared | ConversationDeleted | ModuleChanged
 )

@@ -16,7 +16,7 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Iterator, Sequence
 from typing import Any, Final
 
 import faust
@@ -43,8 +43,13 @@ EXIT_RESTART: Final = 75
 COMMIT_INTERVAL_S: Final = 1.0
 """Bounds what a crash repeats."""
 
-BUFFERED_RECORDS: Final = 4_096
-"""Records waiting per agent, Faust's default: with 900 KB records still bounded by fetch size."""
+BUFFERED_RECORDS: Final = 256
+"""Records waiting per agent. Faust's default of 4,096 is meant for single events; ours are arrays of
+up to 500, some 60 KB each."""
+
+BATCH_BYTES_MAX: Final = 1_000_000
+"""A batch is cut where its records exceed this: some 10,000 events, whose effects stay well under
+100 MB. A single record may be larger than the rest of it, and is then a batch of its own."""
 
 FETCH_BYTES_MAX: Final = 1_048_576
 
@@ -127,15 +132,31 @@ def _agent(app: faust.App, settings: Settings, topic: str, pipeline: Pipeline[An
             stream_settings.batch_records, within=stream_settings.batch_wait_s
         )
         async for batch in batches:
-            try:
-                await pipeline.process([_record(event) for event in batch])
-            except Exception:
-                log.critical("a batch of %s could not be finished; ending", topic, exc_info=True)
-                _end()
-            for event in batch:
-                await stream.ack(event)
+            for part in _cut(batch):
+                try:
+                    await pipeline.process([_record(event) for event in part])
+                except Exception:
+                    log.critical("a batch of %s could not be finished", topic, exc_info=True)
+                    _end()
+                for event in part:
+                    await stream.ack(event)
 
     app.agent(source, name=f"diffuse-{topic}", concurrency=1)(consume)
+
+
+def _cut(batch: Sequence[EventT[bytes]]) -> Iterator[list[EventT[bytes]]]:
+    """Cut a batch into parts of at most `BATCH_BYTES_MAX`, in order, at least one record each."""
+    part: list[EventT[bytes]] = []
+    size = 0
+    for event in batch:
+        length = len(event.message.value or b"")
+        if part and size + length > BATCH_BYTES_MAX:
+            yield part
+            part, size = [], 0
+        part.append(event)
+        size += length
+    if part:
+        yield part
 
 
 def _record(event: EventT[bytes]) -> SourceRecord:

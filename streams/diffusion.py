@@ -184,7 +184,8 @@ class Diffusion:
         minimum: int | None,
         side: bool | None,  # noqa: FBT001  # three-valued, and named at every call
     ) -> None:
-        conversation_id, mode_epoch = conversation.head.conversation_id, conversation.head.mode_epoch
+        conversation_id = conversation.head.conversation_id
+        mode_epoch = conversation.head.mode_epoch if side is not None else 0
         users = tuple(dict.fromkeys(user_ids))
         self._to(
             users,
@@ -195,7 +196,7 @@ class Diffusion:
                 membership=membership,
                 min_seq=minimum,
                 read_side=side,
-                mode_epoch=mode_epoch if side is not None else 0,
+                mode_epoch=mode_epoch,
             ),
         )
         for user in users:

@@ -8,10 +8,11 @@ from typing import Any
 
 from litestar import Litestar, MediaType, Request, Response, get, post
 from litestar.config.compression import CompressionConfig
-from litestar.di import Provide
+from litestar.di import NamedDependency, Provide
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import SwaggerRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
+from litestar.params import JSONBody
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from infra import metrics
@@ -32,7 +33,10 @@ VERSION = "0.1.0"
 
 @post("/v1/sync", status_code=200, summary="What changed since the cursor")
 async def sync(
-    data: SyncRequest, request: Request[Any, Any, Any], service: SyncService, auth: Authenticator
+    data: JSONBody[SyncRequest],
+    request: Request[Any, Any, Any],
+    service: NamedDependency[SyncService],
+    auth: NamedDependency[Authenticator],
 ) -> SyncResponse:
     """Answer with a delta, or with a page of the whole state when there is no delta to give.
 
@@ -56,7 +60,7 @@ async def healthz() -> str:
 
 
 @get("/readyz", media_type=MediaType.TEXT, summary="The service can answer")
-async def readyz(service: SyncService) -> str:
+async def readyz(service: NamedDependency[SyncService]) -> str:
     """Say that a sync would be answered: Cassandra is there and the log has an epoch."""
     await service.ready()
     return "ok"

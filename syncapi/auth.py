@@ -54,7 +54,18 @@ class Authenticator:
         user_id = claims["sub"]
         if not isinstance(user_id, str) or not 0 < len(user_id) <= USER_ID_CHARS_MAX:
             raise NotAuthenticated("The token's `sub` is not a user id.")
+        if not _is_utf8(user_id):
+            raise NotAuthenticated("The token's `sub` is not a user id.")
         return user_id
+
+
+def _is_utf8(text: str) -> bool:
+    """Half a surrogate pair can be written in JSON, but names nobody in any store."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def issue(settings: ApiSettings, user_id: str, *, now_ms: int, lifetime_s: int) -> str:

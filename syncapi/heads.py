@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from infra.cassandra import conversation_heads
-from infra.cassandra.session import Session
+from infra.cassandra.session import Session, StoreUnavailable
 from schemas.heads import Head
 
 CACHE_AGE_S: Final = 1.0
@@ -30,36 +30,47 @@ class HeadCache:
         self._held: dict[str, tuple[float, asyncio.Future[Head | None]]] = {}
 
     async def read(self, conversation_ids: Sequence[str]) -> list[Head]:
-        """Heads of these conversations; those without one are left out."""
+        """Heads of these conversations; those without one are left out.
+
+        Raises what the read under way for any of them raises: an answer without a head that there
+        is would lose its news.
+        """
         now_s = self._monotonic_s()
-        missing = [cid for cid in conversation_ids if self._is_missing(cid, now_s)]
+        reads: dict[str, asyncio.Future[Head | None]] = {}
+        for conversation_id in conversation_ids:
+            held = self._held.get(conversation_id)
+            if held is not None and now_s - held[0] <= CACHE_AGE_S:
+                reads[conversation_id] = held[1]
+        missing = [cid for cid in dict.fromkeys(conversation_ids) if cid not in reads]
         if missing:
-            await self._fetch(missing, now_s)
-        found = [await self._held[cid][1] for cid in conversation_ids if cid in self._held]
+            reads |= await self._fetch(missing, now_s)
+        # Shielded: who goes away while he waits must not take the read from the others.
+        found = [await asyncio.shield(reads[cid]) for cid in conversation_ids]
         return [head for head in found if head is not None]
 
-    def _is_missing(self, conversation_id: str, now_s: float) -> bool:
-        held = self._held.get(conversation_id)
-        return held is None or now_s - held[0] > CACHE_AGE_S
-
-    async def _fetch(self, missing: Sequence[str], now_s: float) -> None:
+    async def _fetch(
+        self, missing: Sequence[str], now_s: float
+    ) -> dict[str, asyncio.Future[Head | None]]:
         if len(self._held) + len(missing) > CACHE_HEADS_MAX:
             self._held.clear()
         loop = asyncio.get_running_loop()
-        futures: dict[str, asyncio.Future[Head | None]] = {
+        reads: dict[str, asyncio.Future[Head | None]] = {
             cid: loop.create_future() for cid in missing
         }
-        self._held.update({cid: (now_s, future) for cid, future in futures.items()})
+        self._held.update({cid: (now_s, read) for cid, read in reads.items()})
         try:
             heads = await conversation_heads.read(self._session, missing)
         except BaseException as error:
-            for cid, future in futures.items():
+            told = (
+                error
+                if isinstance(error, Exception)
+                else StoreUnavailable("The read that was shared ended early. Ask again.")
+            )
+            for cid, read in reads.items():
                 self._held.pop(cid, None)
-                if isinstance(error, Exception):
-                    future.set_exception(error)
-                    future.exception()  # the caller raises it too; whoever else waits gets it
-                else:
-                    future.cancel()
+                read.set_exception(told)
+                read.exception()  # the caller raises it too; whoever else waits gets it
             raise
-        for cid, future in futures.items():
-            future.set_result(heads.get(cid))
+        for cid, read in reads.items():
+            read.set_result(heads.get(cid))
+        return reads

@@ -46,20 +46,26 @@ PROBLEMS: Final[dict[type[DiffusionError], tuple[int, str]]] = {
 }
 """The most particular class of an error that is in the table decides."""
 
+INTERNAL: Final = (500, "Internal error")
+"""Of what is no error of ours, and of one that the table forgot."""
+
 
 def on_error(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
     """Make a problem document of any error."""
     headers: dict[str, str] = {}
     if isinstance(error, DiffusionError):
-        status, title = next(PROBLEMS[c] for c in type(error).__mro__ if c in PROBLEMS)
+        status, title = next((PROBLEMS[c] for c in type(error).__mro__ if c in PROBLEMS), INTERNAL)
         detail = str(error) if status < HTTP_500_INTERNAL_SERVER_ERROR else ""
     elif isinstance(error, ValidationException):
         status, title, detail = 400, PROBLEMS[InputError][1], _validation(error)
+    elif isinstance(error, RecursionError):
+        # Only the body's decoder goes as deep as its input says.
+        status, title, detail = 400, PROBLEMS[InputError][1], "The body is nested too deeply."
     elif isinstance(error, HTTPException):
         status, title, detail = error.status_code, _title(error), error.detail
         headers.update(error.headers or {})
     else:
-        status, title, detail = HTTP_500_INTERNAL_SERVER_ERROR, "Internal error", ""
+        (status, title), detail = INTERNAL, ""
     if status >= HTTP_500_INTERNAL_SERVER_ERROR:
         log.error("%s %s failed", request.method, request.url.path, exc_info=error)
     if status == HTTP_401_UNAUTHORIZED:

@@ -153,7 +153,8 @@ class SyncService:
         epoch = await self._current_epoch()
         partition = partition_of(ground.user_id, epoch.partitions)
         place = (ground.epoch, partition)
-        if cursor.version <= version_of(ground.epoch, self._reached.get(place, 0)):
+        known = self._reached.get(place)
+        if known is not None and cursor.version <= version_of(ground.epoch, known):
             return False
         reached = await log_positions.areached(self._session, *place)
         if reached is None:

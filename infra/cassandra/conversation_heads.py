@@ -11,11 +11,11 @@ from typing import Final
 
 from infra.cassandra.session import Row, Session, Statement
 from schemas.events import DiffusionOverride
-from schemas.heads import Head, Mode
+from schemas.heads import Activity, Head, Mode, ModeReason
 
 _COLUMNS: Final = (
     "conversation_id, max_seq, active_at_ms, mode, mode_epoch, mode_since_ms, member_count, "
-    "diffusion, updated_at_ms"
+    "diffusion, updated_at_ms, mode_reason, activity_at_ms, activity_stamp, rate, volume, excess"
 )
 SELECT_MANY: Final = f"SELECT {_COLUMNS} FROM ks.conversation_heads WHERE conversation_id IN ?"
 UPDATE_MESSAGE: Final = (
@@ -24,7 +24,11 @@ UPDATE_MESSAGE: Final = (
 )
 UPDATE_MODE: Final = (
     "UPDATE ks.conversation_heads USING TIMESTAMP ? SET mode = ?, mode_epoch = ?, "
-    "mode_since_ms = ? WHERE conversation_id = ?"
+    "mode_since_ms = ?, mode_reason = ? WHERE conversation_id = ?"
+)
+UPDATE_ACTIVITY: Final = (
+    "UPDATE ks.conversation_heads USING TIMESTAMP ? SET activity_at_ms = ?, activity_stamp = ?, "
+    "rate = ?, volume = ?, excess = ? WHERE conversation_id = ?"
 )
 UPDATE_MEMBER_COUNT: Final = (
     "UPDATE ks.conversation_heads USING TIMESTAMP ? SET member_count = ? WHERE conversation_id = ?"
@@ -62,9 +66,24 @@ def mode(session: Session, head: Head) -> Statement:
         int(head.mode),
         head.mode_epoch,
         head.mode_since_ms,
+        head.mode_reason.value,
         head.conversation_id,
     )
     return session.bind(UPDATE_MODE, values)
+
+
+def activity(session: Session, conversation_id: str, value: Activity) -> Statement:
+    """Write the activity back, as of the last event it counts."""
+    values = (
+        value.stamp,
+        value.at_ms,
+        value.stamp,
+        value.rate,
+        value.volume,
+        value.excess,
+        conversation_id,
+    )
+    return session.bind(UPDATE_ACTIVITY, values)
 
 
 def member_count(session: Session, conversation_id: str, count: int, stamp: int) -> Statement:
@@ -90,4 +109,12 @@ def _head(row: Row) -> Head:
         member_count=row[6] or 0,
         diffusion=row[7] or "auto",
         updated_at_ms=row[8] or 0,
+        mode_reason=ModeReason(row[9]) if row[9] else ModeReason.NEW,
+        activity=Activity(
+            at_ms=row[10] or 0,
+            stamp=row[11] or 0,
+            rate=row[12] or 0.0,
+            volume=row[13] or 0.0,
+            excess=row[14] or 0.0,
+        ),
     )

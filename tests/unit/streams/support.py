@@ -217,16 +217,14 @@ class World:
     def _user_worker(self) -> tuple[UserPipeline, WorldSink, Link]:
         link = Link(self)
         sink = WorldSink(self, link)
-        pipeline = UserPipeline(
-            sink, EPOCHS, self.clock, partitions=PARTITIONS, limits=self.limits
-        )
+        pipeline = UserPipeline(sink, EPOCHS, self.clock, partitions=PARTITIONS, limits=self.limits)
         return pipeline, sink, link
 
-    def write(self, *events: WriteEvent, together: bool = False) -> None:
-        """Produce events, each a record of its own or all in one."""
-        records = [list(events)] if together else [[event] for event in events]
-        user_keyed = isinstance(events[0], UserEvent)
-        (self.users if user_keyed else self.conversations).records.extend(records)
+    def write(self, *events: WriteEvent) -> None:
+        """Produce events, each a record of its own on its topic."""
+        for event in events:
+            stage = self.users if isinstance(event, UserEvent) else self.conversations
+            stage.records.append([event])
 
     def step(self, stage: Stage, records: int, crash: tuple[str, int] | None = None) -> bool:
         """Take a batch. `crash`: where ("cells" or "link") and after how many pieces of work, or

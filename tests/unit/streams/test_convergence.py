@@ -142,7 +142,9 @@ class Engine(RuleBasedStateMachine):
     def late_zombie(self, crash_in: int | None) -> None:
         self.world.zombie(crash_in)
 
-    @rule(partition=st.integers(0, 2), records=few, crash_in=st.one_of(st.none(), st.integers(0, 4)))
+    @rule(
+        partition=st.integers(0, 2), records=few, crash_in=st.one_of(st.none(), st.integers(0, 4))
+    )
     def materialize(self, partition: int, records: int, crash_in: int | None) -> None:
         self.world.materialize(partition, records, crash_in)
 

@@ -16,7 +16,9 @@ from typing import Any, Literal, NamedTuple
 from infra.cassandra.schema import migrations
 
 _TABLE = re.compile(r"CREATE TABLE IF NOT EXISTS (\w+) \(")
-_COLUMN = re.compile(r"^    (\w+) (?:text|bigint|int|tinyint|boolean)\b", re.MULTILINE)
+_ALTER = re.compile(r"ALTER TABLE (\w+) ADD \(")
+_COLUMN = re.compile(r"^    (\w+) (?:text|bigint|int|tinyint|boolean|double)\b", re.MULTILINE)
+_LITERALS = {"true": True, "false": False}
 _KEY = re.compile(r"PRIMARY KEY \(\((.+)\)$", re.MULTILINE)
 _INLINE_KEY = re.compile(r"(\w+) \w+ PRIMARY KEY")
 _UPDATE = re.compile(r"UPDATE ks\.(\w+) USING (.+?) SET (.+?) WHERE (.+)")
@@ -60,9 +62,14 @@ def tables() -> dict[str, Table]:
     found: dict[str, Table] = {}
     for _, statements in migrations():
         for statement in statements:
-            match = _TABLE.match(statement)
-            if match is None:
+            more = _ALTER.match(statement)
+            if more:
+                table = found[more[1]]
+                added = tuple(_COLUMN.findall(statement))
+                found[more[1]] = table._replace(columns=table.columns + added)
                 continue
+            match = _TABLE.match(statement)
+            assert match, statement
             listed = _KEY.search(statement)
             inline = _INLINE_KEY.search(statement)
             assert listed or inline, statement
@@ -83,9 +90,12 @@ def written(statement: Bound) -> tuple[str, dict[str, Any], dict[str, Any], int,
     assert match, statement.cql
     name, using, cells, where = match.groups()
     assert statement.cql.count("?") == len(statement.values), statement
-    names = [term.split()[0] for term in [*using.split(" AND "), *cells.split(", ")]]
-    names += [term.split()[0] for term in where.split(" AND ")]
-    bound = dict(zip(names, statement.values, strict=True))
+    terms = [*using.split(" AND "), *cells.split(", "), *where.split(" AND ")]
+    values = iter(statement.values)
+    bound = {
+        term.split()[0]: next(values) if term.endswith("?") else _LITERALS[term.split()[-1]]
+        for term in terms
+    }
     table = TABLES[name]
     key = {column: bound.pop(column) for column in table.key}
     stamp, ttl_s = bound.pop("TIMESTAMP"), bound.pop("TTL", None)
@@ -108,6 +118,7 @@ class Cells:
         self.reads: list[Bound] = []
         self.rounds: list[list[list[Bound]]] = []
         """Calls of `write`: batches of statements."""
+        self.closed = False
 
     # As `Session` has them.
 
@@ -156,6 +167,9 @@ class Cells:
     async def aread(self, cql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         return self.read(cql, values)
 
+    def close(self) -> None:
+        self.closed = True
+
     # The law.
 
     def apply(self, statement: Bound) -> None:
@@ -186,7 +200,8 @@ class Cells:
         self, table: Table, name: str, terms: list[tuple[tuple[str, str], Any]]
     ) -> list[dict[str, Any]]:
         rows = [
-            dict(zip(table.key, key, strict=True)) | cells for key, cells in self.table(name).items()
+            dict(zip(table.key, key, strict=True)) | cells
+            for key, cells in self.table(name).items()
         ]
         for (column, how), value in terms:
             assert column in table.key, "only keys are looked up"

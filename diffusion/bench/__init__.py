@@ -1,0 +1,1 @@
+"""Benchmarks: each a yardstick beside what is measured, in the same run."""

@@ -1,0 +1,180 @@
+"""The materializer: positions and state, then the index, then the commit; nothing out of turn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from confluent_kafka import TIMESTAMP_CREATE_TIME, KafkaError, KafkaException
+
+from infra.kafka import dead_letters
+from infra.kafka.delivery import NotDelivered
+from schemas import topics
+from schemas.changes import MessageChange, ReadChange, StateChange
+from schemas.errors import PermanentError, RetryableError
+from schemas.versions import version_of
+from tests.unit.consumers.support import (
+    T0,
+    WINDOW_MS,
+    Log,
+    Record,
+    ScriptedConsumer,
+    materializer_on,
+)
+from tests.unit.infra.cassandra.support import Cells, Killed, written
+
+GROUP = "sg_1"
+
+
+def records() -> list[Record]:
+    return [
+        Record(MessageChange(GROUP, ("ann", "bob"), 1, T0, "ann"), offset=4),
+        Record(StateChange(GROUP, ("bob",), 9, pinned=True), offset=5),
+        Record(ReadChange(GROUP, ("cid",), 1), offset=8, partition=1),
+    ]
+
+
+def tables(cells: Cells) -> list[str]:
+    return [written(statement)[0] for statement in cells.writes]
+
+
+def test_positions_and_state_before_the_index_before_the_commit() -> None:
+    cells, consumer = Cells(), ScriptedConsumer()
+    materializer_on(cells, consumer).apply(records())
+    assert tables(cells) == [
+        *["log_positions"] * 2,
+        *["inbox"] * 3,
+        *["changes_by_user"] * 4,
+    ]
+    assert len(cells.rounds) == 2, "the index waits for the state"
+    assert consumer.committed == {0: 6, 1: 9}
+
+
+@pytest.mark.parametrize("crash_in", range(8))
+def test_nothing_is_committed_before_everything_is_written(crash_in: int) -> None:
+    cells, consumer = Cells(), ScriptedConsumer()
+    cells.crash_in = crash_in
+    engine = materializer_on(cells, consumer)
+    with pytest.raises(Killed):
+        engine.apply(records())
+    assert consumer.committed == {}
+    cells.crash_in = None
+    engine.apply(records())
+    whole = Cells()
+    materializer_on(whole, ScriptedConsumer()).apply(records())
+    assert cells.rows == whole.rows, "the replay ends where an unbroken run does"
+
+
+def test_positions_are_those_of_the_greatest_offsets() -> None:
+    cells = Cells()
+    materializer_on(cells, ScriptedConsumer()).apply(records())
+    positions = cells.table("log_positions")
+    assert {key: row["reached_offset"] for key, row in positions.items()} == {(1, 0): 5, (1, 1): 8}
+
+
+def test_a_partition_that_begins_again_within_a_batch_takes_nothing_back() -> None:
+    cells, consumer = Cells(), ScriptedConsumer()
+    once = records()
+    materializer_on(cells, consumer).apply([*once, once[0]])
+    assert consumer.committed[0] == 6
+    assert cells.table("log_positions")[1, 0]["reached_offset"] == 5
+
+
+def test_versions_and_windows_come_from_the_log() -> None:
+    cells = Cells()
+    record = Record(MessageChange(GROUP, ("ann",), 1, T0), offset=7, at_ms=T0 + WINDOW_MS + 1)
+    materializer_on(cells, ScriptedConsumer(), epoch=3).apply([record])
+    row = cells.table("changes_by_user")["ann", T0 + WINDOW_MS, GROUP]
+    assert row["message_version"] == version_of(3, 7)
+
+
+def test_a_record_that_cannot_be_read_is_a_dead_letter_and_does_not_stop_the_rest() -> None:
+    cells, consumer, log = Cells(), ScriptedConsumer(), Log()
+    good = Record(ReadChange(GROUP, ("ann",), 1), offset=1)
+    materializer_on(cells, consumer, log).apply([Record(b"{}", offset=0), good, Record(None, 2)])
+    assert consumer.committed == {0: 3}
+    assert {topic for topic, _, _ in log.records} == {topics.dead_letters(topics.CHANGES.name)}
+    assert [dead_letters.decode(value).offset for _, _, value in log.records] == [0, 2]
+    assert log.flushed == 2
+    assert ("ann", T0, GROUP) in cells.table("changes_by_user")
+
+
+def test_a_dead_letter_that_is_not_delivered_is_not_committed() -> None:
+    class Away(Log):
+        def flush(self) -> None:
+            raise NotDelivered("away")
+
+    consumer = ScriptedConsumer()
+    with pytest.raises(NotDelivered):
+        materializer_on(Cells(), consumer, Away()).apply([Record(b"{}")])
+    assert consumer.committed == {}
+
+
+def test_records_that_no_broker_stamped_are_refused() -> None:
+    engine = materializer_on(Cells(), ScriptedConsumer())
+    record = Record(ReadChange(GROUP, ("ann",), 1), stamped_by=TIMESTAMP_CREATE_TIME)
+    with pytest.raises(PermanentError, match="LogAppendTime"):
+        engine.apply([record])
+
+
+@pytest.mark.parametrize(
+    "code", [KafkaError._PARTITION_EOF, KafkaError._MAX_POLL_EXCEEDED, KafkaError._ALL_BROKERS_DOWN]
+)
+def test_news_of_the_connection_is_no_record(code: int) -> None:
+    cells, consumer = Cells(), ScriptedConsumer()
+    materializer_on(cells, consumer).apply([Record(None, error=KafkaError(code))])
+    assert cells.writes == []
+    assert consumer.committed == {}
+
+
+def test_what_kafka_refuses_is_for_a_person() -> None:
+    error = KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)
+    with pytest.raises(PermanentError):
+        materializer_on(Cells(), ScriptedConsumer()).apply([Record(None, error=error)])
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        KafkaError.ILLEGAL_GENERATION,
+        KafkaError.UNKNOWN_MEMBER_ID,
+        KafkaError.REBALANCE_IN_PROGRESS,
+        KafkaError.STALE_MEMBER_EPOCH,
+        KafkaError.FENCED_MEMBER_EPOCH,
+        KafkaError._ASSIGNMENT_LOST,
+    ],
+)
+def test_a_commit_for_a_partition_that_is_anothers_by_now_is_let_go(code: int) -> None:
+    cells, consumer = Cells(), ScriptedConsumer()
+    consumer.commit_error = KafkaException(KafkaError(code))
+    materializer_on(cells, consumer).apply(records())
+    assert "changes_by_user" in tables(cells)
+
+
+def test_a_commit_that_is_refused_otherwise_ends_the_program() -> None:
+    consumer = ScriptedConsumer()
+    consumer.commit_error = KafkaException(KafkaError(KafkaError.GROUP_AUTHORIZATION_FAILED))
+    with pytest.raises(RetryableError):
+        materializer_on(Cells(), consumer).apply(records())
+
+
+def test_the_loop_applies_batch_after_batch_and_closes() -> None:
+    first, *others = records()
+    consumer = ScriptedConsumer([[first], [], others])
+    stops = iter([False, False, False, True])
+    materializer_on(Cells(), consumer).run(lambda: next(stops))
+    assert consumer.subscribed == [topics.CHANGES.name]
+    assert consumer.committed == {0: 6, 1: 9}
+    assert consumer.closed
+
+
+def test_a_batch_that_fails_closes_the_consumer() -> None:
+    class Broken(Cells):
+        def write(self, statements: Any, *, in_flight: int) -> None:
+            raise RetryableError("away")
+
+    consumer = ScriptedConsumer([records()])
+    with pytest.raises(RetryableError):
+        materializer_on(Broken(), consumer).run(lambda: False)
+    assert consumer.closed
+    assert consumer.committed == {}

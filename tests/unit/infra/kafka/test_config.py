@@ -1,0 +1,55 @@
+"""Kafka options: what delivery rests on stands, whatever a user sets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from infra.kafka.config import common, consumer, producer
+from infra.settings import KafkaSettings
+
+ESSENTIAL = {
+    "enable.idempotence": True,
+    "acks": "all",
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "auto.offset.reset": "earliest",
+    "isolation.level": "read_committed",
+    "group.protocol": "consumer",
+    "group.id": "g",
+    "bootstrap.servers": "k:1",
+    "client.id": "c",
+}
+
+
+def settings(**options: str) -> KafkaSettings:
+    return KafkaSettings(bootstrap_servers="k:1", options=options)
+
+
+def clients(found: KafkaSettings) -> dict[str, Any]:
+    return {**producer(found, "c"), **consumer(found, "c", "g")}
+
+
+@pytest.mark.parametrize("name", ESSENTIAL)
+def test_what_delivery_rests_on_cannot_be_overridden(name: str) -> None:
+    assert clients(settings(**{name: "something else"}))[name] == ESSENTIAL[name]
+
+
+def test_options_of_the_user_reach_every_client() -> None:
+    found = settings(**{"security.protocol": "SASL_SSL", "sasl.password": "p"})
+    for options in (common(found, "c"), producer(found, "c"), consumer(found, "c", "g")):
+        assert options["security.protocol"] == "SASL_SSL"
+        assert options["sasl.password"] == "p"
+
+
+def test_one_client_does_not_change_the_options_of_the_next() -> None:
+    found = settings()
+    producer(found, "c")["acks"] = "0"
+    assert producer(found, "c")["acks"] == "all"
+    assert found.options == {}
+
+
+def test_a_producer_knows_no_group_and_a_consumer_no_acks() -> None:
+    assert "group.id" not in producer(settings(), "c")
+    assert "acks" not in consumer(settings(), "c", "g")

@@ -1,0 +1,158 @@
+"""The sink: state before the index that points at it, members only when everybody is told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from infra.kafka.dead_letters import decode, letter
+from infra.kafka.delivery import NotDelivered
+from schemas import topics
+from schemas.changes import ReadChange, StateChange
+from schemas.codec import decode_change
+from schemas.heads import Head, Mode
+from streams.effects import Effects
+from streams.sink import Sink
+from tests.unit.infra.cassandra.support import Bound, Cells, Killed, written
+from tests.unit.streams.support import GROUP, T0, run
+
+STEPS = ("heads", "changes", "belonging")
+
+
+class Journal(Cells):
+    """Cells and a delivery that write down, together, what was done in which order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.done: list[tuple[str, Any]] = []
+        self.flush_error: Exception | None = None
+
+    def apply(self, statement: Bound) -> None:
+        super().apply(statement)
+        name, cells, _, _, _ = written(statement)
+        self.done.append((name, cells))
+
+    def produce(self, topic: str, partition: int, value: bytes, key: bytes | None = None) -> None:
+        self.done.append((topic, (partition, value)))
+
+    def flush(self) -> None:
+        self.done.append(("flush", None))
+        if self.flush_error is not None:
+            raise self.flush_error
+
+
+def everything() -> Effects:
+    effects = Effects()
+    effects.messages[GROUP] = (7, T0)
+    effects.opened.append(Head(GROUP, mode=Mode.LEAVING, mode_epoch=1))
+    effects.changes.append((2, ReadChange(GROUP, ("ann",), 7)))
+    effects.changes.append((1, StateChange(GROUP, ("bob",), 9, read_side=True, mode_epoch=1)))
+    effects.members[GROUP, "bob"] = (True, 9)
+    effects.counts[GROUP] = (4, 9)
+    effects.overrides[GROUP] = ("always_read", 9)
+    effects.closed[GROUP] = Head(GROUP, mode=Mode.READ, mode_epoch=2)
+    return effects
+
+
+def apply(journal: Journal, effects: Effects, dead: Any = ()) -> None:
+    run(Sink(journal, journal, lambda: T0 + 5).apply(effects, dead))
+
+
+def kinds(journal: Journal) -> list[str]:
+    named = {
+        "conversation_heads:max_seq": "heads",
+        f"conversation_heads:mode:{Mode.LEAVING}": "heads",
+        topics.CHANGES.name: "changes",
+        "flush": "flush",
+        "members_by_conversation:member": "belonging",
+        "conversation_heads:member_count": "belonging",
+        "conversation_heads:diffusion": "belonging",
+        f"conversation_heads:mode:{Mode.READ}": "belonging",
+    }
+    found = []
+    for name, what in journal.done:
+        if isinstance(what, dict):
+            column = next(iter(what))
+            name = f"{name}:{column}" + (f":{what['mode']}" if column == "mode" else "")  # noqa: PLW2901
+        found.append(named[name])
+    return found
+
+
+def test_heads_then_changes_then_belonging() -> None:
+    journal = Journal()
+    apply(journal, everything())
+    assert kinds(journal) == [
+        *["heads"] * 2,
+        *["changes"] * 2,
+        "flush",
+        *["belonging"] * 4,
+    ]
+
+
+def test_changes_keep_their_order_and_partition() -> None:
+    journal = Journal()
+    effects = everything()
+    apply(journal, effects)
+    sent = [what for name, what in journal.done if name == topics.CHANGES.name]
+    assert [(place, decode_change(value)) for place, value in sent] == effects.changes
+
+
+def test_what_is_written_is_what_the_effects_say() -> None:
+    journal = Journal()
+    apply(journal, everything())
+    head = journal.table("conversation_heads")[GROUP,]
+    expected = {
+        "max_seq": 7,
+        "active_at_ms": T0,
+        "updated_at_ms": T0 + 5,
+        "mode": Mode.READ,
+        "mode_epoch": 2,
+        "mode_since_ms": 0,
+        "member_count": 4,
+        "diffusion": "always_read",
+    }
+    assert {column: head[column] for column in expected} == expected
+    assert journal.table("members_by_conversation") == {(GROUP, "bob"): {"member": True}}
+
+
+def test_who_belongs_waits_for_the_delivery() -> None:
+    journal = Journal()
+    journal.flush_error = NotDelivered("away")
+    with pytest.raises(NotDelivered):
+        apply(journal, everything())
+    assert kinds(journal)[-1] == "flush"
+    assert "members_by_conversation" not in dict(journal.done)
+
+
+def test_nothing_is_told_before_the_heads_are_written() -> None:
+    journal = Journal()
+    journal.crash_in = 1
+    with pytest.raises(Killed):
+        apply(journal, everything())
+    assert kinds(journal) == ["heads"]
+
+
+def test_nothing_to_do_is_nothing_done() -> None:
+    journal = Journal()
+    apply(journal, Effects())
+    assert journal.done == []
+
+
+def test_dead_letters_are_delivered_with_the_changes() -> None:
+    journal = Journal()
+    dead = letter((topics.USER_WRITES.name, 3, 44), 1, "no such type", b"{}", T0)
+    apply(journal, Effects(), [dead])
+    (name, (partition, value)), flush = journal.done
+    assert (name, partition) == (topics.dead_letters(topics.USER_WRITES.name), 0)
+    assert decode(value) == dead
+    assert flush == ("flush", None)
+
+
+def test_doing_it_again_changes_nothing() -> None:
+    journal = Journal()
+    apply(journal, everything())
+    before = msgspec.json.encode(sorted(map(str, journal.rows.items())))
+    apply(journal, everything())
+    assert msgspec.json.encode(sorted(map(str, journal.rows.items()))) == before

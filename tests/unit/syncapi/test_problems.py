@@ -1,0 +1,92 @@
+"""Problems: every error of the tree has a status, and no detail that is nobody's business."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import pytest
+from litestar import get
+from litestar.exceptions import HTTPException, NotAuthorizedException
+from litestar.testing import create_test_client
+
+import infra
+import schemas
+import syncapi
+from schemas.errors import DiffusionError, InputError, PermanentError, RetryableError
+from syncapi.auth import NotAuthenticated
+from syncapi.problems import PROBLEM_TYPE, PROBLEMS, RETRY_AFTER_S, on_error
+
+
+def modules(package: ModuleType) -> Iterator[ModuleType]:
+    for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        if not found.name.endswith("__main__"):
+            yield importlib.import_module(found.name)
+
+
+def tree(root: type[DiffusionError] = DiffusionError) -> Iterator[type[DiffusionError]]:
+    for package in (schemas, infra, syncapi):
+        list(modules(package))
+    for child in root.__subclasses__():
+        yield child
+        yield from tree(child)
+
+
+def answer(error: Exception) -> Any:
+    @get("/")
+    async def fail() -> None:
+        raise error
+
+    with create_test_client(fail, exception_handlers={Exception: on_error}) as client:
+        return client.get("/")
+
+
+def test_every_class_of_the_tree_is_mapped() -> None:
+    found = list(tree())
+    assert NotAuthenticated in found, "the walk sees the programs' own errors too"
+    unmapped = [one for one in found if not any(c in PROBLEMS for c in one.__mro__)]
+    assert unmapped == []
+
+
+def test_the_branch_says_whose_fault_it_is() -> None:
+    for error in tree():
+        status = next(PROBLEMS[c][0] for c in error.__mro__ if c in PROBLEMS)
+        assert (400 <= status < 500) is issubclass(error, InputError)
+        assert (status == 503) is issubclass(error, RetryableError)
+        assert (status == 500) is issubclass(error, PermanentError)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "told"),
+    [
+        (NotAuthenticated("who?"), 401, "who?"),
+        (InputError("what?"), 400, "what?"),
+        (RetryableError("node 10.0.0.1 is away"), 503, None),
+        (PermanentError("table diffusion.inbox is missing"), 500, None),
+        (DiffusionError("unsorted"), 500, None),
+        (ValueError("a bug with a secret"), 500, None),
+        (HTTPException(status_code=418, detail="short and stout"), 418, "short and stout"),
+        (NotAuthorizedException("no"), 401, "no"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_an_error_is_a_problem_document(error: Exception, status: int, told: str | None) -> None:
+    response = answer(error)
+    assert response.status_code == status
+    assert response.headers["content-type"].startswith(PROBLEM_TYPE)
+    problem = response.json()
+    assert problem["status"] == status
+    assert problem["title"]
+    assert problem.get("detail") == told, "what is our fault is in our log, not in the answer"
+
+
+def test_who_must_wait_is_told_how_long() -> None:
+    assert answer(RetryableError("away")).headers["retry-after"] == str(RETRY_AFTER_S)
+    assert "retry-after" not in answer(PermanentError("no")).headers
+
+
+def test_who_is_nobody_is_told_how_to_say_it() -> None:
+    assert answer(NotAuthenticated("who?")).headers["www-authenticate"] == "Bearer"

@@ -1,0 +1,502 @@
+"""The service: the reads a plan needs, in the order that makes them safe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from infra.cassandra.session import StoreUnavailable
+from infra.settings import Settings, load
+from schemas.changes import Membership, MessageChange, ModuleChange, ReadChange, StateChange
+from schemas.conversations import NO_CAP
+from schemas.cursor import Cursor, PageToken, unseal
+from schemas.protocol import ResetReason, SyncRequest, SyncResponse
+from schemas.versions import version_of
+from syncapi import service as service_module
+from syncapi.planner import READ_SIDE_MARGIN_MS
+from syncapi.service import SyncService
+from tests.unit.infra.cassandra.support import Cells
+from tests.unit.syncapi.support import (
+    HOUR_MS,
+    KEY,
+    RETENTION_MS,
+    T0,
+    WINDOW_MS,
+    Store,
+    cursor,
+    page_token,
+    request,
+    run,
+)
+
+INDEX = {"changes_by_user", "module_changes_by_user", "read_side_by_user"}
+STATE = {"inbox", "conversation_heads"}
+
+
+class Watched(Store):
+    """A store that may do something of its own right after a read of a table."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.after: dict[str, Callable[[], None]] = {}
+
+    async def aread(self, cql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        rows = await super().aread(cql, values)
+        self.after.pop(table_of(cql), lambda: None)()
+        return rows
+
+    def tables_read(self) -> list[str]:
+        found = [table_of(cql) for cql, _ in self.reads]
+        self.reads.clear()
+        return found
+
+
+def table_of(cql: str) -> str:
+    return cql.partition(" ks.")[2].split()[0]
+
+
+class Api:
+    """A service on a store, with a clock that tests move."""
+
+    def __init__(self, store: Store | None = None, settings: Settings | None = None) -> None:
+        self.store = store or Watched()
+        self.now_ms = T0
+        self.service = SyncService(settings or Settings(), self.store, KEY, lambda: self.now_ms)
+        self.service._heads._monotonic_s = lambda: self.now_ms / 1_000
+
+    def sync(self, asked: SyncRequest | None = None, user: str = "ann") -> SyncResponse:
+        return run(self.service.sync(user, asked or request()))
+
+    def stand(self, answer: SyncResponse) -> Cursor:
+        assert answer.cursor is not None
+        return unseal(answer.cursor, Cursor, KEY)
+
+    def next(self, answer: SyncResponse, **limits: Any) -> SyncResponse:
+        """Continue from an answer, as a client does."""
+        if answer.page is not None:
+            return self.sync(SyncRequest(device_id="phone", page=answer.page, **limits))
+        return self.sync(SyncRequest(device_id="phone", cursor=answer.cursor, **limits))
+
+
+def joined(*groups: str, user: str = "ann") -> list[StateChange]:
+    there = Membership(member=True, user_max_seq=NO_CAP, at_ms=T0)
+    return [StateChange(group, (user,), 1, membership=there) for group in groups]
+
+
+def message(group: str, seq: int, user: str = "ann") -> MessageChange:
+    return MessageChange(group, (user,), seq, T0 + seq)
+
+
+def ids(answer: SyncResponse) -> list[str]:
+    return [entry.conversation_id for entry in answer.conversations]
+
+
+# Deltas.
+
+
+def test_nothing_new_is_an_empty_delta_with_a_cursor_issued_now() -> None:
+    api = Api()
+    last = api.store.add(*joined("sg_1"))
+    first = api.sync()
+    api.now_ms += 5_000
+    answer = api.next(first)
+    assert (answer.path, answer.conversations, answer.reset) == ("delta", (), None)
+    assert api.stand(answer).version == last
+    assert api.stand(answer).issued_at_ms == answer.server_time_ms == T0 + 5_000
+
+
+def test_a_delta_tells_what_changed_and_no_more() -> None:
+    api = Api()
+    api.store.add(*joined("sg_1", "sg_2"))
+    first = api.sync()
+    last = api.store.add(message("sg_2", 4))
+    answer = api.next(first)
+    assert [(entry.conversation_id, entry.max_seq) for entry in answer.conversations] == [
+        ("sg_2", 4)
+    ]
+    assert api.stand(answer).version == last
+    assert api.next(answer).conversations == ()
+
+
+def test_the_index_is_read_before_the_state() -> None:
+    api = Api()
+    first = api.sync()
+    api.store.add(*joined("sg_1"))
+    api.store.tables_read()
+    api.next(first)
+    found = [table for table in api.store.tables_read() if table in INDEX | STATE]
+    assert set(found[:3]) == INDEX
+    assert found[3:] == ["inbox", "conversation_heads"]
+
+
+def test_state_that_moves_on_after_the_index_was_read_is_at_least_as_new() -> None:
+    api = Api()
+    first = api.sync()
+    api.store.add(*joined("sg_1"))
+    newer = StateChange("sg_1", ("ann",), 2, pinned=True)
+    api.store.after["read_side_by_user"] = lambda: api.store.add(newer) and None
+    answer = api.next(first)
+    assert answer.conversations[0].own.pinned is True
+    again = api.next(answer)
+    assert ids(again) == ["sg_1"], "it comes again by its own version: harmless, and not lost"
+
+
+def test_a_change_that_appears_while_an_answer_is_made_comes_with_the_next() -> None:
+    api = Api()
+    api.store.add(*joined("sg_1", "sg_2"))
+    first = api.sync()
+    api.store.add(message("sg_1", 1))
+    api.store.after["changes_by_user"] = lambda: api.store.add(message("sg_2", 1)) and None
+    answer = api.next(first)
+    assert ids(answer) == ["sg_1"]
+    assert ids(api.next(answer)) == ["sg_2"]
+
+
+def test_a_message_entry_reads_no_state() -> None:
+    api = Api()
+    api.store.add(*joined("sg_1"))
+    first = api.sync()
+    api.store.add(message("sg_1", 1))
+    api.store.tables_read()
+    api.next(first)
+    assert not STATE & set(api.store.tables_read())
+
+
+def test_modules_have_a_cursor_of_their_own() -> None:
+    """Two tables are two reads, and two reads are no snapshot."""
+    api = Api()
+    api.store.add(*joined("sg_1"))
+    first = api.sync()
+    item = ModuleChange(("ann",), "friends", "bob", "insert", 1)
+    at = api.store.add(item)
+    api.store.after["module_changes_by_user"] = lambda: api.store.add(message("sg_1", 9)) and None
+    answer = api.next(first)
+    assert [found.item_id for found in answer.modules] == ["bob"]
+    stand = api.stand(answer)
+    assert stand.modules_version == at
+    assert stand.version < at
+    assert api.next(answer).modules == ()
+
+
+def test_a_user_reads_his_own_partitions_only() -> None:
+    api = Api()
+    first = api.sync()
+    api.store.add(*joined("sg_1", user="bob"))
+    api.store.reads.clear()
+    assert api.next(first).conversations == ()
+    users = {values[0] for cql, values in api.store.reads if "user_id = ?" in cql}
+    assert users == {"ann"}
+
+
+def test_a_cursor_of_another_user_is_a_reset() -> None:
+    api = Api()
+    first = api.sync()
+    answer = api.sync(SyncRequest(device_id="phone", cursor=first.cursor), user="bob")
+    assert (answer.path, answer.reset) == ("full", ResetReason.OTHER_USER)
+
+
+def test_a_delta_looks_no_further_back_than_it_must() -> None:
+    api = Api()
+    api.store.add(*joined("sg_1"))
+    first = api.sync()
+    api.store.reads.clear()
+    api.next(first)
+    starts = [values[1] for cql, values in api.store.reads if "window_ms >= ?" in cql]
+    assert starts[0] == T0 - WINDOW_MS
+
+
+# The read side.
+
+
+def read_side(api: Api, *groups: str) -> None:
+    api.store.add(
+        *joined(*groups),
+        *(StateChange(g, ("ann",), 1, read_side=True, mode_epoch=1) for g in groups),
+    )
+
+
+def test_heads_of_the_read_side_are_told_when_they_were_written_since() -> None:
+    api = Api()
+    read_side(api, "sg_1", "sg_2")
+    first = api.sync()
+    api.now_ms += HOUR_MS
+    second = api.next(first)
+    api.store.head("sg_2", 9, api.now_ms)
+    api.now_ms += 2_000
+    answer = api.next(second)
+    assert [(one.conversation_id, one.max_seq) for one in answer.conversations] == [("sg_2", 9)]
+
+
+def test_a_head_written_before_the_cursor_but_readable_only_later_is_not_missed() -> None:
+    api = Api()
+    read_side(api, "sg_1")
+    first = api.sync()
+    api.now_ms += HOUR_MS
+    second = api.next(first)
+    api.store.head("sg_1", 9, api.now_ms - READ_SIDE_MARGIN_MS)
+    api.now_ms += 2_000
+    assert ids(api.next(second)) == ["sg_1"]
+
+
+def test_a_head_that_was_cached_is_told_once_the_cache_is_older() -> None:
+    api = Api()
+    read_side(api, "sg_1")
+    first = api.sync()
+    api.now_ms += HOUR_MS
+    second = api.next(first)
+    api.store.head("sg_1", 9, api.now_ms)
+    third = api.next(second)  # the head of a moment ago
+    api.now_ms += HOUR_MS // 60
+    assert ids(third) + ids(api.next(third)) == ["sg_1"]
+
+
+def test_who_left_gets_no_news_even_if_the_set_still_names_it() -> None:
+    api = Api()
+    read_side(api, "sg_1")
+    gone = Membership(member=False, user_max_seq=3, at_ms=T0)
+    api.store.add(StateChange("sg_1", ("ann",), 2, membership=gone))
+    first = api.sync()
+    api.store.head("sg_1", 9, api.now_ms)
+    api.now_ms += 2_000
+    assert api.next(first).conversations == ()
+
+
+def test_a_marker_of_who_never_belonged_is_not_told() -> None:
+    api = Api()
+    first = api.sync()
+    api.store.add(ReadChange("sg_1", ("ann",), 3))
+    answer = api.next(first)
+    assert answer.conversations == ()
+    assert api.sync().conversations == ()
+    api.store.add(*joined("sg_1"))
+    assert api.next(answer).conversations[0].read_seq == 3
+
+
+# Resets.
+
+
+def test_a_cursor_above_all_that_was_applied_is_ahead() -> None:
+    api = Api()
+    last = api.store.add(*joined("sg_1"))
+    answer = api.sync(request(cursor(version=last + 1)))
+    assert (answer.path, answer.reset, ids(answer)) == ("full", ResetReason.AHEAD, ["sg_1"])
+
+
+def test_a_cursor_at_the_last_applied_is_not_ahead() -> None:
+    api = Api()
+    last = api.store.add(*joined("sg_1"))
+    for _ in range(2):  # read, and then remembered
+        assert api.sync(request(cursor(version=last))).path == "delta"
+
+
+def test_a_cursor_on_a_log_that_nothing_was_applied_from_is_ahead() -> None:
+    answer = Api().sync(request(cursor(version=version_of(1, 0))))
+    assert answer.reset is ResetReason.AHEAD
+
+
+def test_a_user_without_changes_is_not_ahead() -> None:
+    assert Api().sync(request(cursor())).path == "delta"
+
+
+def test_what_was_reached_later_is_looked_up_again() -> None:
+    """Another process applied more since; a cursor from there is honest."""
+    api = Api()
+    last = api.store.add(*joined("sg_1"))
+    assert api.sync(request(cursor(version=last))).path == "delta"
+    later = api.store.add(ReadChange("sg_1", ("bob",), 1))
+    assert api.sync(request(cursor(version=later))).path == "delta"
+
+
+@pytest.mark.parametrize(("limit", "path"), [(3, "delta"), (2, "full")])
+def test_more_changes_than_the_client_takes_is_a_full_answer(limit: int, path: str) -> None:
+    api = Api()
+    api.store.add(*joined("sg_1", "sg_2", "sg_3"))
+    first = api.sync()
+    api.store.add(*(message(f"sg_{n}", 1) for n in (1, 2, 3)))
+    answer = api.next(first, changes_max=limit)
+    assert answer.path == path
+    assert answer.reset is (None if path == "delta" else ResetReason.TOO_MANY)
+    assert len(answer.conversations) == 3
+
+
+def test_many_messages_of_few_conversations_are_not_too_many() -> None:
+    api = Api()
+    api.store.add(*joined("sg_1"))
+    first = api.sync()
+    api.store.add(*(message("sg_1", n) for n in range(1, 30)))
+    assert api.next(first, changes_max=1).path == "delta"
+
+
+def test_more_rows_than_may_be_read_is_a_full_answer() -> None:
+    api = Api(settings=load(api={"rows_per_sync_max": 100}))
+    api.store.add(*joined(*(f"sg_{n:03}" for n in range(101))))
+    answer = api.sync(request(cursor()))
+    assert answer.reset is ResetReason.TOO_MANY
+    limits = [v[-1] for cql, v in api.store.reads if table_of(cql) == "changes_by_user"]
+    assert limits[0] == 101, "one more than may be, and no more"
+
+
+def test_more_module_items_than_may_be_read_is_a_full_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(service_module, "MODULE_ROWS_MAX", 2)
+    api = Api()
+    api.store.add(*(ModuleChange(("ann",), "friends", name, "insert", 1) for name in "xyz"))
+    assert api.sync(request(cursor())).reset is ResetReason.TOO_MANY
+
+
+def test_a_row_of_a_newer_epoch_is_a_reset_into_that_epoch() -> None:
+    """The service believes an epoch for seconds; a row that shows a newer one makes it look."""
+    api = Api()
+    api.store.add(*joined("sg_1"))
+    first = api.sync()
+    api.store.take_epoch(2)
+    api.store.add(message("sg_1", 1))
+    answer = api.next(first)
+    assert answer.reset is ResetReason.EPOCH_CHANGED
+    assert api.stand(answer).epoch == 2
+    assert api.next(answer).path == "delta"
+
+
+def test_an_expired_cursor_is_a_reset_that_already_recovers() -> None:
+    api = Api()
+    api.store.add(*joined("sg_1"))
+    first = api.sync()
+    api.now_ms += RETENTION_MS
+    answer = api.next(first)
+    assert (answer.reset, ids(answer)) == (ResetReason.EXPIRED, ["sg_1"])
+    assert api.next(answer).path == "delta"
+
+
+# Full corrections.
+
+
+def test_a_full_answer_is_paged_in_order_and_says_reset_once() -> None:
+    api = Api()
+    names = [f"sg_{n}" for n in range(5)]
+    api.store.add(*joined(*reversed(names)))
+    pages = [api.sync(request(page_max=2))]
+    while pages[-1].page is not None:
+        assert pages[-1].cursor is None, "half a state has no cursor"
+        pages.append(api.next(pages[-1], page_max=2))
+    assert [ids(page) for page in pages] == [names[:2], names[2:4], names[4:]]
+    assert [page.reset for page in pages] == [ResetReason.FRESH, None, None]
+    assert pages[-1].cursor is not None
+
+
+def test_a_page_that_is_just_full_is_the_last() -> None:
+    api = Api()
+    api.store.add(*joined("sg_1", "sg_2"))
+    assert api.sync(request(page_max=2)).page is None
+
+
+def test_pages_go_on_in_byte_order_of_ids() -> None:
+    api = Api()
+    names = ["sg_Z", "sg_a", "sg_é", "sg_\N{GRINNING FACE}"]
+    api.store.add(*joined(*names))
+    seen, answer = [], api.sync(request(page_max=1))
+    seen += ids(answer)
+    while answer.page:
+        answer = api.next(answer, page_max=1)
+        seen += ids(answer)
+    assert seen == names
+
+
+def test_nobody_in_nothing_is_one_empty_page() -> None:
+    answer = Api().sync()
+    assert (answer.path, answer.conversations, answer.page) == ("full", (), None)
+    assert answer.cursor is not None
+
+
+def test_the_cursor_is_fixed_before_the_first_page_is_read() -> None:
+    api = Api()
+    api.store.add(*joined("sg_1"))
+    api.store.tables_read()
+    api.sync()
+    found = [table for table in api.store.tables_read() if table in INDEX | STATE]
+    assert set(found[:2]) == {"changes_by_user", "module_changes_by_user"}
+    assert found[2:] == ["inbox", "conversation_heads"], "and the inbox before the heads it names"
+
+
+def test_what_happens_behind_the_page_comes_with_the_next_delta() -> None:
+    api = Api()
+    api.store.add(*joined("sg_2", "sg_3", "sg_4"))
+    first = api.sync(request(page_max=1))
+    fixed = unseal(first.page, PageToken, KEY).cursor
+    api.store.add(*joined("sg_1"), message("sg_2", 9))
+    answer = first
+    while answer.page is not None:
+        api.now_ms += 1_000
+        answer = api.next(answer, page_max=1)
+    assert unseal(answer.cursor, Cursor, KEY) == fixed, (
+        "the last page gives the cursor of the first"
+    )
+    told = api.next(answer)
+    assert told.path == "delta"
+    assert set(ids(told)) == {"sg_1", "sg_2"}
+
+
+def test_a_page_token_outlived_by_the_log_starts_again() -> None:
+    api = Api()
+    api.store.add(*joined("sg_1", "sg_2"))
+    first = api.sync(request(page_max=1))
+    api.now_ms += RETENTION_MS
+    answer = api.next(first, page_max=1)
+    assert (answer.reset, ids(answer)) == (ResetReason.EXPIRED, ["sg_1"])
+
+
+def test_a_page_after_the_last_conversation_is_empty_and_last() -> None:
+    api = Api()
+    answer = api.sync(request(page_token("zzz")))
+    assert (answer.conversations, answer.reset, answer.page) == ((), None, None)
+    assert api.stand(answer) == cursor()
+
+
+def test_conversations_the_user_never_belonged_to_fill_no_page_for_ever() -> None:
+    api = Api()
+    api.store.add(*(ReadChange(f"sg_{n}", ("ann",), 1) for n in range(4)), *joined("sg_9"))
+    seen, answer = [], api.sync(request(page_max=2))
+    while answer.page:
+        seen += ids(answer)
+        answer = api.next(answer, page_max=2)
+    assert seen + ids(answer) == ["sg_9"]
+
+
+# The store.
+
+
+class Away(Cells):
+    async def aread(self, cql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        raise StoreUnavailable("away")
+
+
+def test_a_store_that_is_away_is_said_so() -> None:
+    service = SyncService(Settings(), Away(), KEY, lambda: T0)
+    with pytest.raises(StoreUnavailable):
+        run(service.sync("ann", request()))
+    with pytest.raises(StoreUnavailable):
+        run(service.ready())
+
+
+def test_a_log_without_an_epoch_is_not_ready() -> None:
+    service = SyncService(Settings(), Cells(), KEY, lambda: T0)
+    with pytest.raises(StoreUnavailable, match="diffusion migrate"):
+        run(service.ready())
+
+
+def test_ready_looks_every_time() -> None:
+    api = Api()
+    run(api.service.ready())
+    api.store.tables_read()
+    run(api.service.ready())
+    assert api.store.tables_read() == ["topic_epochs"]
+
+
+def test_the_epoch_is_not_read_for_every_request() -> None:
+    api = Api()
+    first = api.sync()
+    api.store.tables_read()
+    api.next(first)
+    assert "topic_epochs" not in api.store.tables_read()
