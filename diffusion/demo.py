@@ -31,7 +31,13 @@ from infra.metrics import peak_resident_bytes
 from infra.settings import Settings
 from schemas.conversations import is_listed
 from schemas.errors import PermanentError
-from schemas.events import ConversationSettings, MembersJoined, MembersLeft, Message
+from schemas.events import (
+    ConversationSettings,
+    MembersJoined,
+    MembersLeft,
+    Message,
+    Reconsider,
+)
 from schemas.topics import TOPICS
 from sdk.backend import WriteProducer
 from sdk.client import SyncClient, SyncReport
@@ -344,7 +350,7 @@ def _users_of(events: Iterable[TimedEvent]) -> set[str]:
             users.update({event.sender_id, *(event.members or ())})
         elif isinstance(event, MembersJoined | MembersLeft):
             users.update(event.user_ids)
-        elif not isinstance(event, ConversationSettings):
+        elif not isinstance(event, ConversationSettings | Reconsider):
             users.add(event.user_id)
     return users
 

@@ -30,6 +30,7 @@ from schemas.events import (
     Message,
     ModuleChanged,
     Read,
+    Reconsider,
     UserConversationSettings,
     WriteEvent,
 )
@@ -109,7 +110,7 @@ class Oracle:
             case MembersLeft():
                 for user in event.user_ids:
                     self._own(user, event.conversation_id).leave(event.at_ms, event.seq)
-            case ConversationSettings():
+            case ConversationSettings() | Reconsider():
                 pass  # how a conversation is diffused never shows in what users see
             case ModuleChanged():
                 items = self._modules.setdefault(event.user_id, {})

@@ -56,8 +56,8 @@ def wait_quiet(
 ) -> None:
     """Wait until everything written before this call is readable.
 
-    Both stages are looked at in the order of the way: when the first has no lag, what it wrote is in
-    the change log, and then the second may not have any. `check` may raise to end the waiting.
+    Both stages are looked at in the order of the way: when the first has no lag, what it wrote is
+    in the change log, and then the second may not have any. `check` may raise to end the waiting.
     Raises `RetryableError` after `QUIET_TIMEOUT_S` without progress.
     """
     kafka, writes = settings.kafka, [topic.name for topic in WRITE_TOPICS]

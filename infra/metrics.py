@@ -33,7 +33,17 @@ stream_dead_letters = Counter(
     "diffusion_stream_dead_letters", "Events that could not be used, by source topic.", ["topic"]
 )
 stream_mode_switches = Counter(
-    "diffusion_stream_mode_switches", "Mode changes of conversations, by new mode.", ["to"]
+    "diffusion_stream_mode_switches",
+    "Mode changes of conversations, by new mode and reason.",
+    ["to", "reason"],
+)
+stream_read_conversations = Gauge(
+    "diffusion_stream_read_conversations",
+    "Conversations that are not plainly diffused, in the buckets this worker sweeps.",
+)
+stream_reconsidered = Counter(
+    "diffusion_stream_reconsidered",
+    "Conversations that a sweep found to be due for their return.",
 )
 stream_batch_records = Histogram(
     "diffusion_stream_batch_records", "Source records in a batch.", buckets=_BATCH

@@ -22,6 +22,7 @@ from pydantic_settings import (
 from schemas.errors import PermanentError
 from schemas.limits import PARTITIONS_MAX
 
+PREFIX = "DIFFUSION_"
 CONFIG_VARIABLE = "DIFFUSION_CONFIG"
 DEFAULT_CONFIG = "diffusion.toml"
 
@@ -33,6 +34,10 @@ DEVELOPMENT_SECRET = "development-only-secret-not-for-production"  # noqa: S105 
 
 SECRET_BYTES_MIN = 32
 """RFC 7518 section 3.2: a key for HS256 is at least as long as the hash."""
+
+
+WINDOW_MS_MIN = 1_000
+"""Windows are cut by the brokers' clocks; shorter ones would make a row of every message."""
 
 
 class SettingsError(PermanentError):
@@ -101,6 +106,8 @@ class LogSettings(Section):
 
     @model_validator(mode="after")
     def _window_inside_retention(self) -> LogSettings:
+        if self.window_ms < WINDOW_MS_MIN:
+            raise ValueError(f"log.window_minutes must be at least {WINDOW_MS_MIN} ms")
         if self.window_ms * 2 > self.retention_ms:
             raise ValueError("log.window_minutes must be at most half of log.retention_hours")
         return self
@@ -130,8 +137,8 @@ class PolicySettings(Section):
     mark_cost: float = Field(default=0.05, ge=0)
     """One user named by a change whose row exists: decoding and folding, without the write."""
     check_cost: float = Field(default=0.5, gt=0)
-    """One head looked at by one sync: 27,000 heads a second were read where 21,000 rows were written,
-    and a good part of them comes from the cache."""
+    """One head looked at by one sync: 27,000 heads a second were read where 21,000 rows were
+    written, and a good part of them comes from the cache."""
     sweep_seconds: float = Field(default=30.0, ge=0.1, le=3_600)
     """How often a worker looks for conversations that should return without a message."""
 
@@ -139,8 +146,8 @@ class PolicySettings(Section):
     def _thresholds_in_order(self) -> PolicySettings:
         if self.members_return >= self.members_max:
             raise ValueError(
-                "policy.members_return must be below policy.members_max: a group between them would "
-                "switch with every join and leave"
+                "policy.members_return must be below policy.members_max: a group between them "
+                "would switch with every join and leave"
             )
         if self.small_members > self.members_return:
             raise ValueError("policy.small_members must be at most policy.members_return")
@@ -222,7 +229,7 @@ class Settings(BaseSettings):
     """All settings, one section a program or server."""
 
     model_config = SettingsConfigDict(
-        env_prefix="DIFFUSION_",
+        env_prefix=PREFIX,
         env_nested_delimiter="_",
         env_nested_max_split=1,
         extra="forbid",
@@ -252,6 +259,18 @@ class Settings(BaseSettings):
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=path)
 
 
+def _unknown_variables() -> list[str]:
+    """Variables of ours that name no section; an unknown name in a section is found by itself."""
+    sections = tuple(f"{PREFIX}{section}".upper() for section in Settings.model_fields)
+    ours = (name for name in sorted(os.environ) if name.upper().startswith(PREFIX))
+    return [
+        name
+        for name in ours
+        if name.upper() != CONFIG_VARIABLE
+        and not any(f"{name.upper()}_".startswith(f"{section}_") for section in sections)
+    ]
+
+
 def load(**overrides: Any) -> Settings:
     """Read and check all settings; raises `SettingsError` with a sentence for each that is
     wrong.
@@ -259,6 +278,12 @@ def load(**overrides: Any) -> Settings:
     named = os.environ.get(CONFIG_VARIABLE)
     if named and not Path(named).is_file():
         raise SettingsError(f"{CONFIG_VARIABLE} names {named}, which is not a file.")
+    unknown = _unknown_variables()
+    if unknown:
+        raise SettingsError(
+            f"No section has the name in {', '.join(unknown)}: variables are named "
+            f"{PREFIX}<SECTION>_<NAME>, and the sections are {', '.join(Settings.model_fields)}."
+        )
     try:
         return Settings(**overrides)
     except ValidationError as error:

@@ -1,8 +1,8 @@
 """Write events: what an IM backend tells, on two topics. `type` tells them apart.
 
 Conversation-keyed (`im.conversation-writes.v1`): `Message`, `MembersJoined`, `MembersLeft`,
-`ConversationSettings`, and the engine's own `Reconsider`. User-keyed (`im.user-writes.v1`): `Read`, `UserConversationSettings`,
-`ConversationCleared`, `ConversationDeleted`, `ModuleChanged`.
+`ConversationSettings`, and the engine's own `Reconsider`. User-keyed (`im.user-writes.v1`):
+`Read`, `UserConversationSettings`, `ConversationCleared`, `ConversationDeleted`, `ModuleChanged`.
 
 A record carries one event or an array of events. All events of a conversation (of a user) must
 reach the same partition in the order in which they happened. Delivery may repeat and, within one
@@ -145,8 +145,8 @@ class ModuleChanged(Struct, frozen=True, gc=False, tag="module_changed", omit_de
 
 
 class Reconsider(Struct, frozen=True, gc=False, tag="reconsider"):
-    """Decide anew how the conversation is diffused, now. The engine's own: its sweep writes it for a
-    conversation that should return without a message, so that the decision has a place among the
+    """Decide anew how the conversation is diffused, now. The engine's own: its sweep writes it for
+    a conversation that should return without a message, so that the decision has a place among the
     writes. A backend has no need of it, and no harm comes of it.
     """
 

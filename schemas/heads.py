@@ -36,10 +36,10 @@ class Mode(IntEnum):
 class Activity(Struct, frozen=True, gc=False):
     """How active a conversation is, as of `at_ms` (0: nothing counted yet).
 
-    `rate` and `volume` are messages a second, averaged over a short and a long time; `excess` is what
-    the present mode has cost more than the other since the last switch, in rows. `window_ms` is the
-    start of the last window with a message. `stamp` is that of the last message counted, so that a
-    replay counts none twice.
+    `rate` and `volume` are messages a second, averaged over a short and a long time; `excess` is
+    what the present mode has cost more than the other since the last switch, in rows. `window_ms`
+    is the start of the last window with a message. `stamp` is that of the last message counted, so
+    that a replay counts none twice.
     """
 
     at_ms: int = 0

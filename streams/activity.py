@@ -1,14 +1,14 @@
 """How active a conversation is, and what that costs. PURE.
 
-The account. Diffusing a message costs a mark for each member, and a row for each if it is the first of
-its window (coalescing folds the others into that row). Reading costs a look at the head for each sync of
-each member, whether or not anything was written. `excess` adds up what the present mode has cost more
-than the other one would have, since the last switch, and is never below 0: messages count when they
-come, looks as time passes.
+The account. Diffusing a message costs a mark for each member, and a row for each if it is the
+first of its window (coalescing folds the others into that row). Reading costs a look at the head
+for each sync of each member, whether or not anything was written. `excess` adds up what the
+present mode has cost more than the other one would have, since the last switch, and is never below
+0: messages count when they come, looks as time passes.
 
-The rates. Two exponentially weighted averages over event time (the time of the source records): `rate`
-over `RATE_TAU_S` bounds bursts and says whether pushing pays right now; `volume` over `VOLUME_TAU_S` is
-the message volume of the day. Both decay continuously, so no timer has to tick.
+The rates. Two exponentially weighted averages over event time (the time of the source records):
+`rate` over `RATE_TAU_S` bounds bursts and says whether pushing pays right now; `volume` over
+`VOLUME_TAU_S` is the message volume of the day. Both decay continuously, so no timer has to tick.
 
 Deterministic under replay: a message whose stamp is not above `stamp` was counted already.
 """
@@ -57,7 +57,9 @@ class Costs:
         return min(rate, 1_000 / self.window_ms)
 
     def pushing_pays(self, activity: Activity) -> bool:
-        """Whether, at the present rates, diffusing costs less than looking. The size cancels out."""
+        """Whether, at the present rates, diffusing costs less than looking. The size cancels
+        out.
+        """
         pushed = self.row_cost * self.push(activity.rate) + self.mark_cost * activity.volume
         return pushed < self.check_cost * self.sync_rate
 

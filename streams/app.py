@@ -27,12 +27,15 @@ from infra.cassandra.session import Session
 from infra.cassandra.topic_epochs import Epoch
 from infra.clock import now_ms
 from infra.kafka.delivery import Delivery
-from infra.settings import Settings
+from infra.settings import PolicySettings, Settings
 from schemas import topics
-from schemas.errors import PermanentError
+from schemas.errors import PermanentError, RetryableError
+from streams.activity import Costs
 from streams.cache import ConversationCache
-from streams.policy import SizeLimits
+from streams.pace import Pace
+from streams.policy import Rules
 from streams.sink import Sink
+from streams.sweep import Sweep
 from streams.worker import ConversationPipeline, Pipeline, SourceRecord, UserPipeline
 
 log = logging.getLogger("diffusion.streams")
@@ -44,8 +47,8 @@ COMMIT_INTERVAL_S: Final = 1.0
 """Bounds what a crash repeats."""
 
 BUFFERED_RECORDS: Final = 256
-"""Records waiting per agent. Faust's default of 4,096 is meant for single events; ours are arrays of
-up to 500, some 60 KB each."""
+"""Records waiting per agent. Faust's default of 4,096 is meant for single events; ours are arrays
+of up to 500, some 60 KB each."""
 
 BATCH_BYTES_MAX: Final = 1_000_000
 """A batch is cut where its records exceed this: some 10,000 events, whose effects stay well under
@@ -61,9 +64,7 @@ def build(settings: Settings, session: Session, epochs: dict[str, Epoch]) -> fau
     """Assemble the app. `epochs` holds those of all three topics."""
     _require_compiled_faust()
     app = _app(settings)
-    limits = SizeLimits(
-        members_max=settings.policy.members_max, members_return=settings.policy.members_return
-    )
+    rules = rules_of(settings.policy, epochs[topics.CHANGES.name].window_ms)
     partitions = epochs[topics.CHANGES.name].partitions
     cache = ConversationCache(session, settings.stream.cached_members_max)
 
@@ -73,23 +74,50 @@ def build(settings: Settings, session: Session, epochs: dict[str, Epoch]) -> fau
 
     app.on_partitions_revoked.connect(on_revoked, weak=False)
     conversations = ConversationPipeline(
-        Sink(session, Delivery(settings.kafka, "diffusion-streams-conversations"), now_ms),
+        _sink(settings, session, "conversations"),
         epochs,
         now_ms,
         cache=cache,
         partitions=partitions,
-        limits=limits,
+        rules=rules,
     )
     users = UserPipeline(
-        Sink(session, Delivery(settings.kafka, "diffusion-streams-users"), now_ms),
+        _sink(settings, session, "users"),
         epochs,
         now_ms,
         partitions=partitions,
-        limits=limits,
+        rules=rules,
     )
     _agent(app, settings, topics.CONVERSATION_WRITES.name, conversations)
     _agent(app, settings, topics.USER_WRITES.name, users)
+    source = epochs[topics.CONVERSATION_WRITES.name]
+    delivery = Delivery(settings.kafka, "diffusion-streams-sweep")
+    sweep = Sweep(session, delivery, rules, source.partitions, now_ms)
+    _task(app, sweep, settings.policy.sweep_seconds)
     return app
+
+
+def rules_of(settings: PolicySettings, window_ms: int) -> Rules:
+    """The policy's rules by the settings, for an epoch whose windows are `window_ms` long."""
+    return Rules(
+        members_max=settings.members_max,
+        members_return=settings.members_return,
+        small_members=settings.small_members,
+        rows_per_second_max=settings.rows_per_second_max,
+        dwell_s=settings.dwell_seconds,
+        costs=Costs(
+            row_cost=settings.row_cost,
+            mark_cost=settings.mark_cost,
+            check_cost=settings.check_cost,
+            sync_rate=settings.sync_rate_per_hour / 3_600,
+            window_ms=window_ms,
+        ),
+    )
+
+
+def _sink(settings: Settings, session: Session, name: str) -> Sink:
+    delivery = Delivery(settings.kafka, f"diffusion-streams-{name}")
+    return Sink(session, delivery, now_ms, Pace(settings.policy.rows_per_second_max))
 
 
 def run(app: faust.App) -> None:
@@ -142,6 +170,25 @@ def _agent(app: faust.App, settings: Settings, topic: str, pipeline: Pipeline[An
                     await stream.ack(event)
 
     app.agent(source, name=f"diffuse-{topic}", concurrency=1)(consume)
+
+
+def _task(app: faust.App, sweep: Sweep, interval_s: float) -> None:
+    topic = topics.CONVERSATION_WRITES.name
+
+    def owned() -> set[int]:
+        return {tp.partition for tp in app.consumer.assignment() if tp.topic == topic}
+
+    async def sweeping() -> None:
+        while True:
+            try:
+                await sweep.run(owned, interval_s)
+            except RetryableError:
+                log.warning("a sweep was cut short; the next one goes on", exc_info=True)
+            except Exception:
+                log.critical("the sweep cannot go on", exc_info=True)
+                _end()
+
+    app.task(sweeping)
 
 
 def _cut(batch: Sequence[EventT[bytes]]) -> Iterator[list[EventT[bytes]]]:

@@ -37,6 +37,7 @@ from schemas.events import (
     Message,
     ModuleChanged,
     Read,
+    Reconsider,
     UserConversationSettings,
     UserEvent,
 )
@@ -44,7 +45,7 @@ from schemas.heads import Head, Mode
 from schemas.limits import USERS_PER_CHANGE_MAX
 from schemas.partitioner import partition_of
 from streams.effects import Effects
-from streams.policy import UNFINISHED, SizeLimits, switch
+from streams.policy import Rules, observe, switch
 
 NO_USERS: Final[frozenset[str]] = frozenset()
 
@@ -89,11 +90,11 @@ class Diffusion:
     """
 
     def __init__(
-        self, conversations: Mapping[str, Conversation], partitions: int, limits: SizeLimits
+        self, conversations: Mapping[str, Conversation], partitions: int, rules: Rules
     ) -> None:
         self._conversations = conversations
         self._partitions = partitions
-        self._limits = limits
+        self._rules = rules
         self.effects = Effects()
 
     # Conversation-keyed events.
@@ -103,7 +104,7 @@ class Diffusion:
         conversation = self._conversations[event.conversation_id]
         match event:
             case Message():
-                self._message(conversation, event, stamp)
+                self._message(conversation, event, stamp, at_ms)
             case MembersJoined():
                 self._joined(conversation, event, stamp)
             case MembersLeft():
@@ -111,10 +112,14 @@ class Diffusion:
             case ConversationSettings():
                 conversation.head = replace(conversation.head, diffusion=event.diffusion)
                 self.effects.overrides[event.conversation_id] = (event.diffusion, stamp)
-        if not isinstance(event, Message) or conversation.head.mode in UNFINISHED:
+            case Reconsider():
+                pass
+        # A message of a READ conversation is cheap, because its members need not be known; so it
+        # brings none back. The sweep does, and every other event.
+        if not isinstance(event, Message) or conversation.head.mode.diffuses:
             self._switch(conversation, stamp, at_ms)
 
-    def _message(self, conversation: Conversation, event: Message, stamp: int) -> None:
+    def _message(self, conversation: Conversation, event: Message, stamp: int, at_ms: int) -> None:
         if event.members is not None and conversation.members is not None:
             strangers = [user for user in event.members if user not in conversation.members]
             if strangers:
@@ -124,7 +129,10 @@ class Diffusion:
                     stamp,
                     Membership(member=True, user_max_seq=NO_CAP, at_ms=event.sent_at_ms),
                 )
-        head = conversation.head
+        head = observe(conversation.head, self._rules, stamp, at_ms)
+        if head is not conversation.head:
+            conversation.head = head
+            self.effects.activities[event.conversation_id] = head.activity
         if event.seq >= head.max_seq:
             # Equal is a replay, and written again: the first write may have reached one replica
             # only, and on the read side a head is news by the time of its last write.
@@ -215,12 +223,15 @@ class Diffusion:
         if head.conversation_id in self.effects.closed:
             # Counts may have moved on; the switch itself is on its way.
             return
-        change = switch(head, len(conversation.members or NO_USERS), self._limits, at_ms)
+        members = len(conversation.members or NO_USERS)
+        change = switch(head, members, self._rules, stamp, at_ms)
         if change is None:
             return
         if change.during != head:
             self.effects.opened.append(change.during)
-            conversation.head = change.during
+        # The account of the mode that ends is settled, whoever opened the switch.
+        conversation.head = replace(change.during, activity=change.after.activity)
+        self.effects.activities[head.conversation_id] = change.after.activity
         self._to(
             conversation.members or NO_USERS,
             lambda some: StateChange(
@@ -242,6 +253,7 @@ class Diffusion:
                 mode=after.mode,
                 mode_epoch=after.mode_epoch,
                 mode_since_ms=after.mode_since_ms,
+                mode_reason=after.mode_reason,
             )
         return self.effects
 

@@ -1,9 +1,11 @@
 """What one batch must do to the world, as values, in the order in which it must happen.
 
-PURE. The order is the law of this stage (`streams.sink` carries it out, crash points in words
-there): 1. `messages`, `opened`: heads. State comes before the index that points at it.
+PURE. The order is the law of this stage; `streams.sink` carries it out, crash points in words there.
+
+1. `messages`, `opened`: heads. State comes before the index that points at it.
 2. `changes`, `dead`: records to Kafka, delivered.
-3. `members`, `counts`, `overrides`, `closed`: who belongs, and modes that a fence has made true.
+3. `members`, `counts`, `overrides`, `activities`, `closed`: who belongs, what was counted, and the
+   modes that a fence has made true.
 4. The source records are acknowledged.
 """
 
@@ -13,7 +15,7 @@ from dataclasses import dataclass, field
 
 from schemas.changes import Change
 from schemas.events import DiffusionOverride
-from schemas.heads import Head
+from schemas.heads import Activity, Head
 
 
 @dataclass(slots=True)
@@ -31,5 +33,7 @@ class Effects:
     """Conversation -> (members, stamp)."""
     overrides: dict[str, tuple[DiffusionOverride, int]] = field(default_factory=dict)
     closed: dict[str, Head] = field(default_factory=dict)
+    activities: dict[str, Activity] = field(default_factory=dict)
+    """Conversation -> its activity as of the last event of the batch."""
     saved_marks: int = 0
     """Members not marked because their conversation is read-diffused."""

@@ -21,15 +21,18 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-from infra.cassandra import conversation_heads, members_by_conversation
+from infra.cassandra import conversation_heads, members_by_conversation, swept_conversations
 from infra.cassandra.session import Session, Statement
 from infra.clock import Clock
 from infra.kafka import dead_letters
 from infra.kafka.dead_letters import DeadLetter
 from infra.kafka.delivery import Delivery
 from schemas import topics
+from schemas.changes import StateChange
 from schemas.codec import encode_change
+from schemas.heads import Head
 from streams.effects import Effects
+from streams.pace import Pace
 
 STATEMENTS_IN_FLIGHT: Final = 64
 
@@ -37,10 +40,11 @@ STATEMENTS_IN_FLIGHT: Final = 64
 class Sink:
     """Where effects go. One batch at a time."""
 
-    def __init__(self, session: Session, delivery: Delivery, clock: Clock) -> None:
+    def __init__(self, session: Session, delivery: Delivery, clock: Clock, pace: Pace) -> None:
         self._session = session
         self._delivery = delivery
         self._clock = clock
+        self._pace = pace
 
     async def apply(self, effects: Effects, dead: Sequence[DeadLetter]) -> None:
         """Do everything; returns when Cassandra and Kafka have acknowledged all of it.
@@ -62,12 +66,22 @@ class Sink:
             conversation_heads.message(self._session, conversation_id, seq, active_at_ms, now_ms)
             for conversation_id, (seq, active_at_ms) in effects.messages.items()
         ]
-        statements += [conversation_heads.mode(self._session, head) for head in effects.opened]
+        for head in effects.opened:
+            statements += self._mode(head)
         return statements
+
+    def _mode(self, head: Head) -> list[Statement]:
+        """A mode, and the note by which the sweep finds it."""
+        return [
+            conversation_heads.mode(self._session, head),
+            swept_conversations.put(self._session, head),
+        ]
 
     def _deliver(self, effects: Effects, dead: Sequence[DeadLetter]) -> None:
         changes = topics.CHANGES.name
         for partition, change in effects.changes:
+            if isinstance(change, StateChange) and len(change.users) > 1:
+                self._pace.take(len(change.users))
             self._delivery.produce(changes, partition, encode_change(change))
         for one in dead:
             self._delivery.produce(topics.dead_letters(one.topic), 0, dead_letters.encode(one))
@@ -89,5 +103,10 @@ class Sink:
             conversation_heads.diffusion(session, conversation_id, value, stamp)
             for conversation_id, (value, stamp) in effects.overrides.items()
         ]
-        statements += [conversation_heads.mode(session, head) for head in effects.closed.values()]
+        statements += [
+            conversation_heads.activity(session, conversation_id, value)
+            for conversation_id, value in effects.activities.items()
+        ]
+        for head in effects.closed.values():
+            statements += self._mode(head)
         return statements

@@ -1,9 +1,9 @@
 """The way back without a message: look now and then at conversations that are not plainly diffused.
 
-A worker sweeps the buckets that belong to its partitions, so all are swept whichever workers live, and
-none twice for long. What should switch is not switched here: a `Reconsider` goes to the conversation's
-own partition, so that the decision stands in line with its writes, is made by whoever owns it then, and
-is repeated by a replay. A `Reconsider` too many changes nothing.
+A worker sweeps the buckets that belong to its partitions, so all are swept whichever workers live,
+and none twice for long. What should switch is not switched here: a `Reconsider` goes to the
+conversation's own partition, so that the decision stands in line with its writes, is made by
+whoever owns it then, and is repeated by a replay. A `Reconsider` too many changes nothing.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from schemas.partitioner import partition_of
 from streams.policy import Rules, switch
 
 RETURNS_PER_SWEEP_MAX: Final = 200
-"""Conversations reconsidered by one worker in one sweep; the others wait for the next. Their fences are
-paced anyway, and what waits costs looks, not correctness."""
+"""Conversations reconsidered by one worker in one sweep; the others wait for the next. Their
+fences are paced anyway, and what waits costs looks, not correctness."""
 
 
 class Sweep:
@@ -60,6 +60,7 @@ class Sweep:
         some = due[:RETURNS_PER_SWEEP_MAX]
         if some:
             await asyncio.to_thread(self._write, some)
+            metrics.stream_reconsidered.inc(len(some))
         return len(some)
 
     async def _heads(self, bucket: int) -> list[Head]:
@@ -86,6 +87,7 @@ class Sweep:
 def buckets(owned: set[int], partitions: int) -> list[int]:
     """Buckets of the owner of these partitions: bucket b goes with partition b modulo `partitions`.
 
-    With more partitions than buckets the owners of the partitions above have none, which is as good.
+    With more partitions than buckets the owners of the partitions above have none, which is as
+    good.
     """
     return [bucket for bucket in range(BUCKETS) if bucket % partitions in owned]

@@ -22,7 +22,7 @@ from schemas.versions import stamp_of, version_of
 from streams.cache import ConversationCache
 from streams.diffusion import Diffusion
 from streams.effects import Effects
-from streams.policy import SizeLimits
+from streams.policy import Rules
 from streams.sink import Sink
 
 E = TypeVar("E")
@@ -103,12 +103,12 @@ class ConversationPipeline(Pipeline[ConversationEvent]):
         *,
         cache: ConversationCache,
         partitions: int,
-        limits: SizeLimits,
+        rules: Rules,
     ) -> None:
         super().__init__(sink, epochs, clock)
         self._cache = cache
         self._partitions = partitions
-        self._limits = limits
+        self._rules = rules
 
     async def _diffuse(self, stamped: Sequence[Stamped[ConversationEvent]]) -> Effects:
         self._cache.trim()
@@ -116,7 +116,7 @@ class ConversationPipeline(Pipeline[ConversationEvent]):
         for one in stamped:
             by_conversation.setdefault(one.event.conversation_id, []).append(one.event)
         conversations = await self._cache.load(by_conversation)
-        diffusion = Diffusion(conversations, self._partitions, self._limits)
+        diffusion = Diffusion(conversations, self._partitions, self._rules)
         for one in stamped:
             diffusion.conversation_event(one.event, one.stamp, one.at_ms)
         return diffusion.finish()
@@ -134,14 +134,14 @@ class UserPipeline(Pipeline[UserEvent]):
         clock: Clock,
         *,
         partitions: int,
-        limits: SizeLimits,
+        rules: Rules,
     ) -> None:
         super().__init__(sink, epochs, clock)
         self._partitions = partitions
-        self._limits = limits
+        self._rules = rules
 
     async def _diffuse(self, stamped: Sequence[Stamped[UserEvent]]) -> Effects:
-        diffusion = Diffusion({}, self._partitions, self._limits)
+        diffusion = Diffusion({}, self._partitions, self._rules)
         for one in stamped:
             diffusion.user_event(one.event, one.stamp)
         return diffusion.finish()
@@ -161,6 +161,6 @@ def _count(stamped: Sequence[Stamped[Any]], effects: Effects, dead: Sequence[Dea
         metrics.stream_marks.labels(kind).inc(marks[kind])
     metrics.stream_saved_marks.inc(effects.saved_marks)
     for head in (*effects.opened, *effects.closed.values()):
-        metrics.stream_mode_switches.labels(head.mode.name.lower()).inc()
+        metrics.stream_mode_switches.labels(head.mode.name.lower(), head.mode_reason.value).inc()
     for one in dead:
         metrics.stream_dead_letters.labels(one.topic).inc()

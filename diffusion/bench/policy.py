@@ -1,10 +1,10 @@
 """`diffusion bench policy`: what the policy costs, beside what others would, on five worlds.
 
-The decision is the engine's own (`streams.policy`); costs are counted as they fall, in rows: a row for
-each member and window with a message that was diffused, a mark for each member and message diffused,
-a look for each sync of each member while the conversation is read, and the fences of a switch. The
-optimum is dynamic programming over the two modes with the whole future known; it is charged a row for a
-window at most once, which makes it a lower bound.
+The decision is the engine's own (`streams.policy`); costs are counted as they fall, in rows: a row
+for each member and window with a message that was diffused, a mark for each member and message
+diffused, a look for each sync of each member while the conversation is read, and the fences of a
+switch. The optimum is dynamic programming over the two modes with the whole future known; it is
+charged a row for a window at most once, which makes it a lower bound.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from diffusion.bench.worlds import Integral, Message, World, worlds
 from msgspec.structs import replace
+
+from diffusion.bench.worlds import Integral, Message, World, worlds
 from schemas.heads import Head, Mode
 from streams import policy
 from streams.policy import Rules
@@ -189,9 +190,7 @@ def fixed(
     return account.total
 
 
-def optimum(
-    messages: Sequence[Message], until_s: float, rules: Rules, syncs: Integral
-) -> float:
+def optimum(messages: Sequence[Message], until_s: float, rules: Rules, syncs: Integral) -> float:
     """Least cost of any sequence of modes, the future known; begins in WRITE, as all do."""
     costs = rules.costs
     write, read, window = 0.0, math.inf, -1

@@ -1,7 +1,8 @@
-"""Conversations to decide about: two real traces and three made ones. Seeded, no I/O but the traces.
+"""Conversations to decide about: two real traces and three made ones. Seeded, no I/O but the
+traces.
 
-A conversation is its messages, (seconds, members at that moment), in order of time, and how long it is
-watched; a world is its conversations and how often members sync at a time.
+A conversation is its messages, (seconds, members at that moment), in order of time, and how long
+it is watched; a world is its conversations and how often members sync at a time.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ Integral: TypeAlias = Callable[[float, float], float]
 HOUR_S: Final = 3_600.0
 DAY_S: Final = 24 * HOUR_S
 PEAK_DAYS: Final = 3
+REAL: Final = True
+MADE: Final = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,8 @@ def steady(sync_rate: float) -> Integral:
 
 def worlds(data: Path, seed: int, sync_rate: float) -> list[World]:
     """All five. The made ones have the same mean sync rate as the policy assumes, except the day
-    with login peaks, which has it only on average."""
+    with login peaks, which has it only on average.
+    """
     return [
         real("private", data / "private_messages.csv.gz", sync_rate),
         real("group", data / "group_messages.csv.gz", sync_rate),
@@ -54,7 +58,8 @@ def worlds(data: Path, seed: int, sync_rate: float) -> list[World]:
 
 def real(name: str, trace: Path, sync_rate: float) -> World:
     """A trace: each conversation from its first message to its last. Members of a group are those
-    who have spoken."""
+    who have spoken.
+    """
     messages: dict[object, list[Message]] = defaultdict(list)
     members: dict[object, set[int]] = defaultdict(set)
     for row in read_trace(trace):
@@ -66,7 +71,7 @@ def real(name: str, trace: Path, sync_rate: float) -> World:
             members[key].update((row.sender, row.recipient))
         messages[key].append((float(row.sent_at_s), len(members[key])))
     found = list(messages.values())
-    return World(name, True, found, [one[-1][0] for one in found], steady(sync_rate))
+    return World(name, REAL, found, [one[-1][0] for one in found], steady(sync_rate))
 
 
 def huge_busy_group(seed: int, sync_rate: float) -> World:
@@ -74,7 +79,7 @@ def huge_busy_group(seed: int, sync_rate: float) -> World:
     rng = random.Random(seed)  # noqa: S311  # a reproducible world
     times = sorted(rng.uniform(0, HOUR_S) for _ in range(int(20 * HOUR_S)))
     return World(
-        "huge busy group", False, [[(at, 5_000) for at in times]], [DAY_S], steady(sync_rate)
+        "huge busy group", MADE, [[(at, 5_000) for at in times]], [DAY_S], steady(sync_rate)
     )
 
 
@@ -90,14 +95,14 @@ def quiet_groups_with_bursts(seed: int, sync_rate: float) -> World:
             times += [start + rng.uniform(0, 1_200) for _ in range(rng.randint(50, 200))]
         groups.append([(at, members) for at in sorted(times)])
     return World(
-        "quiet groups with bursts", False, groups, [2 * DAY_S] * len(groups), steady(sync_rate)
+        "quiet groups with bursts", MADE, groups, [2 * DAY_S] * len(groups), steady(sync_rate)
     )
 
 
 def login_peaks(seed: int, sync_rate: float) -> World:
-    """100 groups of 200 that talk by day; members sync five times as often from 9 to 10 and 18 to 19
-    as the mean, and accordingly less at other times. Three such days, so that a night is one between
-    two days and not the end of the world.
+    """100 groups of 200 that talk by day; members sync five times as often from 9 to 10 and 18 to
+    19 as the mean, and accordingly less at other times. Three such days, so that a night is one
+    between two days and not the end of the world.
     """
     rng = random.Random(seed + 2)  # noqa: S311  # a reproducible world
     peaks = ((9 * HOUR_S, 10 * HOUR_S), (18 * HOUR_S, 19 * HOUR_S))
@@ -116,7 +121,7 @@ def login_peaks(seed: int, sync_rate: float) -> World:
         groups.append([(at, 200) for at in sorted(times)])
     return World(
         "login peaks",
-        False,
+        MADE,
         groups,
         [PEAK_DAYS * DAY_S] * len(groups),
         lambda start_s, end_s: until(end_s) - until(start_s),

@@ -1,4 +1,4 @@
-"""Table `swept_conversations`: conversations that are not plainly diffused, for the sweep to look at."""
+"""Table `swept_conversations`: conversations that are not plainly diffused, for the sweep."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from infra.cassandra.session import Session, Statement
 from schemas.heads import Head, Mode
 from schemas.partitioner import partition_of
 
-SELECT_BUCKET: Final = (
-    "SELECT conversation_id, swept FROM ks.swept_conversations WHERE bucket = ?"
-)
+SELECT_BUCKET: Final = "SELECT conversation_id, swept FROM ks.swept_conversations WHERE bucket = ?"
 UPDATE_ON: Final = (
     "UPDATE ks.swept_conversations USING TIMESTAMP ? SET swept = true "
     "WHERE bucket = ? AND conversation_id = ?"
@@ -21,7 +19,7 @@ UPDATE_OFF: Final = (
 )
 
 BUCKETS: Final = 64
-"""Fixed for ever, unlike partitions: more than workers, few enough to sweep in a blink when empty."""
+"""Fixed for ever, unlike partitions: more than workers, few enough to sweep quickly when empty."""
 
 OFF_TTL_S: Final = 7 * 86_400
 """A conversation that came back leaves its row for a week; what it covers is older by then."""

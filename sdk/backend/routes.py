@@ -24,6 +24,7 @@ from schemas.events import (
     Message,
     ModuleChanged,
     Read,
+    Reconsider,
     UserConversationSettings,
     WriteEvent,
 )
@@ -54,6 +55,7 @@ ROUTES: Final[dict[type, Route]] = {
     MembersJoined: _BY_CONVERSATION,
     MembersLeft: _BY_CONVERSATION,
     ConversationSettings: _BY_CONVERSATION,
+    Reconsider: _BY_CONVERSATION,
     Read: _BY_USER,
     UserConversationSettings: _BY_USER,
     ConversationCleared: _BY_USER,

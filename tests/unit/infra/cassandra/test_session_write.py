@@ -1,0 +1,115 @@
+"""Writing: again until acknowledged, never for longer than the deadline, and a refusal at once.
+
+The driver's session is a script here: what it answers to each statement, one after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from cassandra import InvalidRequest, OperationTimedOut
+
+from infra.cassandra import session as session_module
+from infra.cassandra.session import WRITE_DEADLINE_S, Session, StoreRefused, StoreUnavailable
+
+LATE_S = 10.0
+
+
+class Clock:
+    """Time passes only by waiting and by statements that are not answered."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    def sleep(self, seconds: float) -> None:
+        self.now_s += seconds
+
+
+class Driver:
+    """Answers at once; `answer` gives None, or the error of a statement."""
+
+    def __init__(self, answer: Callable[[Any], Exception | None]) -> None:
+        self.answer = answer
+        self.sent: list[Any] = []
+
+    def execute_async(self, statement: Any) -> Driver:
+        self.sent.append(statement)
+        return self
+
+    def add_callbacks(self, on_done: Any, on_error: Any, errback_args: Any) -> None:
+        error = self.answer(self.sent[-1])
+        if error is None:
+            on_done([])
+        else:
+            on_error(error, *errback_args)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(session_module, "time", clock)
+    return clock
+
+
+def session_on(driver: Driver) -> Session:
+    session = Session.__new__(Session)
+    session._session = driver
+    return session
+
+
+def test_what_failed_is_written_again_and_nothing_else(clock: Clock) -> None:
+    failures = {"b": 2, "d": 1}
+
+    def answer(statement: str) -> Exception | None:
+        if failures.get(statement, 0):
+            failures[statement] -= 1
+            return OperationTimedOut()
+        return None
+
+    driver = Driver(answer)
+    session_on(driver).write(["a", "b", "c", "d"], in_flight=2)
+    assert driver.sent == ["a", "b", "c", "d", "b", "d", "b"]
+
+
+def test_a_refusal_is_raised_at_once_even_beside_outages(clock: Clock) -> None:
+    driver = Driver(lambda one: InvalidRequest("no") if one == "b" else OperationTimedOut())
+    with pytest.raises(StoreRefused):
+        session_on(driver).write(["a", "b", "c"], in_flight=3)
+    assert driver.sent == ["a", "b", "c"]
+
+
+def test_an_outage_ends_at_the_deadline(clock: Clock) -> None:
+    def answer(_: Any) -> Exception:
+        clock.now_s += LATE_S
+        return OperationTimedOut()
+
+    driver = Driver(answer)
+    with pytest.raises(StoreUnavailable):
+        session_on(driver).write(["a"], in_flight=1)
+    assert len(driver.sent) <= WRITE_DEADLINE_S / LATE_S + 1
+
+
+def test_one_long_round_ends_at_the_deadline_too(clock: Clock) -> None:
+    """A head carries the time when its write began. Were the last of thousands sent after an outage
+    of many minutes, it would be news older than any cursor looks back for.
+    """
+
+    def answer(_: Any) -> Exception:
+        clock.now_s += LATE_S
+        return OperationTimedOut()
+
+    driver = Driver(answer)
+    with pytest.raises(StoreUnavailable):
+        session_on(driver).write([str(n) for n in range(1_000)], in_flight=1)
+    assert len(driver.sent) <= WRITE_DEADLINE_S / LATE_S + 1
+
+
+def test_nothing_to_write_is_nothing_sent(clock: Clock) -> None:
+    driver = Driver(lambda _: None)
+    session_on(driver).write([], in_flight=1)
+    assert driver.sent == []
