@@ -261,3 +261,50 @@ def demo(*, groups: int = 20, seed: int = 1, data: Path = DATA, json: Json = Fal
             f"{outcome.old_devices_checked - outcome.old_devices_converged} old devices do not "
             "agree with the oracle."
         )
+
+
+@app.command
+def explain(conversation: str, *, json: Json = False) -> None:
+    """Say how a conversation is diffused, since when and why, and what would change it."""
+    from diffusion import explain as explanation
+    from infra.settings import load
+
+    found = explanation.run(load(), conversation)
+    if json:
+        _print(found.as_json())
+    else:
+        explanation.show(found)
+
+
+bench = App(name="bench", help="Benchmarks, each beside a yardstick in the same run.")
+app.command(bench)
+
+
+@bench.command
+def policy(*, seed: int = 1, data: Path = DATA, json: Json = False) -> None:
+    """Cost the diffusion policy on two real traces and three made worlds, beside the optimum.
+
+    Exit code 1 if a bound does not hold.
+
+    Parameters
+    ----------
+    seed
+        Draws the made worlds.
+    data
+        Folder of the two traces.
+
+    """
+    from diffusion.bench import policy as measured
+    from diffusion.bench.report import show_policy
+    from infra.settings import load
+    from streams.app import rules_of
+
+    settings = load()
+    rules = rules_of(settings.policy, settings.log.window_ms)
+    found = measured.run(data, rules, settings.policy.sweep_seconds, seed)
+    if json:
+        _print({"traces": [one.as_json() for one in found]})
+    else:
+        show_policy(found)
+    if not all(one.held for one in found):
+        _fail("A bound does not hold: see the column `held`.")

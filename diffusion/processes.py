@@ -13,9 +13,10 @@ import subprocess
 import sys
 import threading
 import urllib.request
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Final, Self
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -31,6 +32,8 @@ RESTARTS_MAX: Final = 20
 STOP_TIMEOUT_S: Final = 20.0
 HTTP_TIMEOUT_S: Final = 5.0
 LOG_TAIL_CHARS: Final = 1_500
+
+NO_LABELS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 @dataclass(slots=True)
@@ -101,9 +104,12 @@ class Processes:
         """How often children were started again."""
         return sum(child.restarts for child in self._all())
 
-    def counted(self, metric: str) -> float:
-        """Sum of a counter over all children, since their last start; `_total` is understood."""
-        return sum(_sample(child.metrics_url, metric) for child in self._all())
+    def counted(self, metric: str, labels: Mapping[str, str] = NO_LABELS) -> float:
+        """Sum of a counter over all children since their last start, of samples with these labels.
+
+        `metric` is the name of the sample: a counter's ends in `_total`.
+        """
+        return sum(_sample(child.metrics_url, metric, labels) for child in self._all())
 
     def stop(self) -> None:
         """End all children: SIGTERM, wait, SIGKILL."""
@@ -162,20 +168,15 @@ def _measure(child: Child) -> None:
             child.peak_bytes = max(child.peak_bytes, peak_resident_bytes(child.process.pid))
 
 
-def _sample(url: str, metric: str) -> float:
+def _sample(url: str, metric: str, labels: Mapping[str, str]) -> float:
     try:
         with urllib.request.urlopen(url, timeout=HTTP_TIMEOUT_S) as answer:  # noqa: S310  # loopback
             text = answer.read().decode()
-    except OSError:
+    except (OSError, ValueError):
         return 0.0
-    return _sum(text, metric)
-
-
-def _sum(text: str, metric: str) -> float:
-    samples: Iterable[float] = (
-        sample.value
+    return sum(
+        float(sample.value)
         for family in text_string_to_metric_families(text)
         for sample in family.samples
-        if sample.name == metric
+        if sample.name == metric and labels.items() <= sample.labels.items()
     )
-    return float(sum(samples))

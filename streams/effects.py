@@ -1,6 +1,6 @@
 """What one batch must do to the world, as values, in the order in which it must happen.
 
-PURE. The order is the law of this stage; `streams.sink` carries it out, crash points in words there.
+PURE. The order is the law of this stage; `streams.sink` carries it out and reasons about crashes.
 
 1. `messages`, `opened`: heads. State comes before the index that points at it.
 2. `changes`, `dead`: records to Kafka, delivered.

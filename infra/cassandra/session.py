@@ -189,7 +189,7 @@ class Session:
         todo = list(statements)
         deadline = time.monotonic() + WRITE_DEADLINE_S
         for wait_s in _waits():
-            todo, error = self._write_once(todo, in_flight)
+            todo, error = self._write_once(todo, in_flight, deadline)
             if not todo:
                 return
             if isinstance(error, PermanentError) or time.monotonic() > deadline:
@@ -197,9 +197,13 @@ class Session:
             time.sleep(wait_s)
 
     def _write_once(
-        self, statements: list[Statement], in_flight: int
+        self, statements: list[Statement], in_flight: int, deadline: float
     ) -> tuple[list[Statement], Exception | None]:
-        """Try each statement once: those that failed, and one of the reasons (a refusal first)."""
+        """Try each statement once: those that failed, and one of the reasons (a refusal first).
+
+        None is sent after the deadline: one round of many statements may take longer than all of
+        it, and what the read side calls news rests on no write being later than that.
+        """
         slots = threading.Semaphore(in_flight)
         failed: list[Statement] = []
         errors: list[Exception] = []
@@ -212,8 +216,13 @@ class Session:
         def on_done(_: object) -> None:
             slots.release()
 
-        for statement in statements:
+        for number, statement in enumerate(statements):
             slots.acquire()
+            if time.monotonic() > deadline:
+                slots.release()
+                failed.extend(statements[number:])
+                errors.append(StoreUnavailable("Cassandra did not answer in time."))
+                break
             future = self._session.execute_async(statement)
             future.add_callbacks(on_done, on_error, errback_args=(statement,))
         for _ in range(in_flight):

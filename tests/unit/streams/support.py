@@ -22,10 +22,12 @@ from schemas.events import ConversationEvent, UserEvent, WriteEvent
 from schemas.heads import Head
 from schemas.protocol import SyncRequest, merge
 from schemas.versions import stamp_of, version_of
+from streams.activity import Costs
 from streams.cache import ConversationCache
 from streams.diffusion import Conversation, Diffusion
 from streams.effects import Effects
-from streams.policy import SizeLimits
+from streams.pace import Pace
+from streams.policy import Rules
 from streams.sink import Sink
 from streams.worker import ConversationPipeline, Pipeline, SourceRecord, UserPipeline
 from syncapi.heads import HeadCache
@@ -38,7 +40,38 @@ T = TypeVar("T")
 T0 = 1_700_000_400_000
 GROUP = "sg_1"
 PARTITIONS = 3
-LIMITS = SizeLimits(members_max=4, members_return=2)
+
+
+def sizes(members_max: int, members_return: int) -> Rules:
+    """Rules by which size alone decides: looks are so dear that the cost never has a say."""
+    return Rules(
+        members_max=members_max,
+        members_return=members_return,
+        small_members=1,
+        rows_per_second_max=1e9,
+        dwell_s=0,
+        costs=Costs(
+            row_cost=1e-9, mark_cost=0.0, check_cost=1.0, sync_rate=1.0, window_ms=WINDOW_MS
+        ),
+    )
+
+
+def lively() -> Rules:
+    """Rules by which a few messages send a conversation away, and a few minutes bring it back."""
+    return Rules(
+        members_max=50,
+        members_return=40,
+        small_members=1,
+        rows_per_second_max=1e9,
+        dwell_s=5,
+        costs=Costs(
+            row_cost=1.0, mark_cost=2.0, check_cost=1.0, sync_rate=0.02, window_ms=WINDOW_MS
+        ),
+    )
+
+
+RULES = sizes(4, 2)
+UNPACED = Pace(1e12)
 EPOCHS = {
     spec.name: Epoch(spec.name, 1, "id", PARTITIONS if spec is topics.CHANGES else 1, WINDOW_MS)
     for spec in topics.TOPICS
@@ -53,12 +86,12 @@ def stamp(number: int) -> int:
 def diffuse(
     conversation: Conversation,
     events: Sequence[ConversationEvent],
-    limits: SizeLimits = LIMITS,
+    rules: Rules = RULES,
     partitions: int = PARTITIONS,
     first: int = 1,
 ) -> Effects:
     """Take events of one conversation as one batch, each a record of its own."""
-    diffusion = Diffusion({conversation.head.conversation_id: conversation}, partitions, limits)
+    diffusion = Diffusion({conversation.head.conversation_id: conversation}, partitions, rules)
     for number, event in enumerate(events, first):
         diffusion.conversation_event(event, stamp(number), T0 + number)
     return diffusion.finish()
@@ -114,7 +147,7 @@ class WorldSink(Sink):
     """A sink that may leave the effects of its batch to a zombie."""
 
     def __init__(self, world: World, link: Link) -> None:
-        super().__init__(world.cells, link, world.clock)
+        super().__init__(world.cells, link, world.clock, UNPACED)
         self._world = world
         self.hold = False
 
@@ -182,13 +215,13 @@ class Device:
 class World:
     """The engine in memory, one step at a time, on a clock of its own."""
 
-    def __init__(self, limits: SizeLimits = LIMITS) -> None:
+    def __init__(self, rules: Rules = RULES) -> None:
         self.cells = Cells(ties="later")
         self.cells.read(INSERT_NEXT, (topics.CHANGES.name, 1, "id", PARTITIONS, WINDOW_MS, T0))
         self.now_ms = T0
         self.skew_ms = 0
         self.dead = 0
-        self.limits = limits
+        self.rules = rules
         self.changes: list[list[tuple[bytes, int]]] = [[] for _ in range(PARTITIONS)]
         self.applied = [0] * PARTITIONS
         self.zombies: list[tuple[WorldSink, Effects]] = []
@@ -210,14 +243,14 @@ class World:
         sink = WorldSink(self, link)
         cache = ConversationCache(self.cells, 1_000)
         pipeline = ConversationPipeline(
-            sink, EPOCHS, self.clock, cache=cache, partitions=PARTITIONS, limits=self.limits
+            sink, EPOCHS, self.clock, cache=cache, partitions=PARTITIONS, rules=self.rules
         )
         return pipeline, sink, link
 
     def _user_worker(self) -> tuple[UserPipeline, WorldSink, Link]:
         link = Link(self)
         sink = WorldSink(self, link)
-        pipeline = UserPipeline(sink, EPOCHS, self.clock, partitions=PARTITIONS, limits=self.limits)
+        pipeline = UserPipeline(sink, EPOCHS, self.clock, partitions=PARTITIONS, rules=self.rules)
         return pipeline, sink, link
 
     def write(self, *events: WriteEvent) -> None:

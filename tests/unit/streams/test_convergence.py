@@ -11,7 +11,7 @@ from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from diffusion.oracle import Oracle, compare
 from schemas.events import (
@@ -23,10 +23,11 @@ from schemas.events import (
     Message,
     ModuleChanged,
     Read,
+    Reconsider,
     UserConversationSettings,
 )
-from streams.policy import SizeLimits
-from tests.unit.streams.support import Device, World
+from streams.policy import Rules
+from tests.unit.streams.support import Device, World, lively, sizes
 
 USERS = ("ann", "bob", "cid", "dee", "eve")
 GROUPS = ("sg_1", "n_2")
@@ -46,12 +47,15 @@ few = st.integers(1, 6)
 class Engine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.world = World(SizeLimits(members_max=3, members_return=1))
         self.oracle = Oracle()
         self.seqs: dict[str, int] = {}
         self.members: dict[str, set[str]] = {}
         self.items = 0
         self.devices = [Device(user) for user in USERS[:3]] + [Device("ann", changes_max=1)]
+
+    @initialize(rules=st.sampled_from([sizes(3, 1), lively()]))
+    def begin(self, rules: Rules) -> None:
+        self.world = World(rules)
 
     def write(self, *events: Any) -> None:
         self.oracle.replay(events)
@@ -100,6 +104,11 @@ class Engine(RuleBasedStateMachine):
     )
     def override(self, group: str, how: list[Any]) -> None:
         self.write(*(ConversationSettings(group, one) for one in how))
+
+    @rule(group=groups)
+    def reconsider(self, group: str) -> None:
+        """What a sweep writes; nobody sees anything of it."""
+        self.world.write(Reconsider(group))
 
     @rule(user=users, group=st.sampled_from([*GROUPS, PAIR]), data=st.data())
     def own(self, user: str, group: str, data: st.DataObject) -> None:
@@ -173,7 +182,7 @@ class Engine(RuleBasedStateMachine):
 
 
 Engine.TestCase.settings = settings(
-    max_examples=100,
+    max_examples=150,
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=list(HealthCheck),

@@ -11,19 +11,19 @@ import pytest
 from diffusion.oracle import Oracle, compare
 from schemas.events import ConversationSettings, MembersJoined, MembersLeft, Message, Read
 from schemas.heads import Mode
-from streams.policy import SizeLimits
-from tests.unit.streams.support import GROUP, Device, World
+from streams.policy import Rules
+from tests.unit.streams.support import GROUP, Device, World, sizes
 
 HOUR_MS = 3_600_000
 USERS = ("ann", "bob", "cid", "dee")
-LIMITS = SizeLimits(members_max=3, members_return=1)
+RULES = sizes(3, 1)
 
 
 class Course:
     """A world, its oracle, and devices that check themselves."""
 
-    def __init__(self, limits: SizeLimits = LIMITS) -> None:
-        self.world = World(limits)
+    def __init__(self, rules: Rules = RULES) -> None:
+        self.world = World(rules)
         self.oracle = Oracle()
         self.devices = {user: Device(user) for user in USERS}
 
@@ -164,7 +164,7 @@ def test_a_replay_whose_sizes_take_another_way_still_puts_members_on_the_read_si
     stays between the bounds, where it had returned the first time.
     """
     crowd = [f"user{n}" for n in range(8)]
-    course = Course(SizeLimits(members_max=8, members_return=4))
+    course = Course(sizes(8, 4))
     course.write(course.joined("ann", "bob", "cid", "dee", *crowd[:6]))  # 10: READ
     course.write(course.left(*crowd[:4]))  # 6: stays READ
     course.finish()

@@ -34,21 +34,21 @@ from schemas.limits import USERS_PER_CHANGE_MAX
 from schemas.partitioner import partition_of
 from schemas.versions import stamp_of, version_of
 from streams.diffusion import Diffusion, needs_members
-from streams.policy import SizeLimits
 from tests.unit.streams.support import (
     GROUP,
-    LIMITS,
     PARTITIONS,
+    RULES,
     T0,
     conversation,
     diffuse,
+    sizes,
     stamp,
     told,
 )
 
 TRIO = ("ann", "bob", "cid")
 MEMBER = Membership(member=True, user_max_seq=NO_CAP, at_ms=T0)
-WIDE = SizeLimits(members_max=10_000, members_return=9_999)
+WIDE = sizes(10_000, 9_999)
 
 
 def message(seq: int, sender: str = "ann", members: tuple[str, ...] | None = None) -> Message:
@@ -65,7 +65,7 @@ def left(*users: str, seq: int = 0) -> MembersLeft:
 
 def own(event: Any, at: int = 1) -> tuple[int, Any]:
     """The one change of a user-keyed event, and its partition."""
-    diffusion = Diffusion({}, PARTITIONS, LIMITS)
+    diffusion = Diffusion({}, PARTITIONS, RULES)
     diffusion.user_event(event, stamp(at))
     (found,) = diffusion.finish().changes
     return found
@@ -88,7 +88,7 @@ def test_a_message_raises_the_head_whatever_the_mode() -> None:
 
 def test_the_sender_is_named_only_in_the_record_of_his_partition() -> None:
     users = [f"user{n}" for n in range(40)]
-    effects = diffuse(conversation(users), [message(1, "user7")])
+    effects = diffuse(conversation(users), [message(1, "user7")], WIDE)
     named = [change.users for _, change in effects.changes if change.sender_id is not None]
     assert len(named) == 1
     assert "user7" in named[0]
@@ -327,7 +327,7 @@ def test_a_fence_above_the_bound_is_split_like_a_message() -> None:
 def test_stamps_order_the_events_of_one_record() -> None:
     """Joined and left in one record: the later event of the record is the later write."""
     group = conversation(TRIO)
-    diffusion = Diffusion({GROUP: group}, PARTITIONS, LIMITS)
+    diffusion = Diffusion({GROUP: group}, PARTITIONS, RULES)
     place = version_of(1, 5)
     for index, event in enumerate([joined("dee"), left("dee"), joined("dee"), left("dee")]):
         diffusion.conversation_event(event, stamp_of(place, index), T0)
@@ -422,7 +422,7 @@ def test_who_belongs_when_a_message_comes_hears_of_it_by_index_or_by_side(
     announced before and not taken back.
     """
     group = conversation(TRIO)
-    diffusion = Diffusion({GROUP: group}, PARTITIONS, LIMITS)
+    diffusion = Diffusion({GROUP: group}, PARTITIONS, RULES)
     side: dict[str, tuple[int, bool]] = {}
     for number, event in enumerate(batch, 1):
         before = len(diffusion.effects.changes)

@@ -6,26 +6,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.heads import Head, Mode
+from schemas.heads import Head, Mode, ModeReason
 from streams.policy import (
     FENCES,
     UNFINISHED,
     WRITE_MEMBERS_MAX,
     Fence,
-    SizeLimits,
     switch,
     wanted,
 )
+from tests.unit.streams.support import sizes
 
-LIMITS = SizeLimits(members_max=5, members_return=3)
+RULES = sizes(5, 3)
 STABLE = (Mode.WRITE, Mode.READ)
 
 overrides = st.sampled_from(["auto", "always_write", "always_read"])
-sizes = st.integers(0, WRITE_MEMBERS_MAX + 10)
+counts = st.integers(0, WRITE_MEMBERS_MAX + 10)
 
 
 def head(mode: Mode, **fields: object) -> Head:
-    return Head("sg_1", mode=mode, **fields)
+    """A conversation in READ is there for its size, unless a test says otherwise."""
+    return Head("sg_1", mode=mode, **{"mode_reason": ModeReason.MEMBERS, **fields})
 
 
 def test_the_fences_lead_from_each_stable_mode_to_the_other() -> None:
@@ -51,13 +52,13 @@ def test_the_fence_says_where_members_find_messages_after_it(fence: Fence) -> No
     assert fence.read_side is fence.during.on_read_side
 
 
-@given(st.sampled_from(STABLE), sizes, overrides, st.integers(0, 1_000))
+@given(st.sampled_from(STABLE), counts, overrides, st.integers(0, 1_000))
 def test_a_switch_goes_to_what_is_wanted_through_its_fence(
     mode: Mode, members: int, override: str, epoch: int
 ) -> None:
     before = head(mode, mode_epoch=epoch, diffusion=override)
-    target = wanted(before, members, LIMITS)
-    found = switch(before, members, LIMITS, 7)
+    target = wanted(before, members, RULES, 7)[0]
+    found = switch(before, members, RULES, 1, 7)
     if target is mode:
         assert found is None
         return
@@ -68,12 +69,12 @@ def test_a_switch_goes_to_what_is_wanted_through_its_fence(
     assert (found.during.mode_since_ms, found.after.mode_since_ms) == (7, 7)
 
 
-@given(st.sampled_from(sorted(UNFINISHED)), sizes, overrides)
+@given(st.sampled_from(sorted(UNFINISHED)), counts, overrides)
 def test_an_unfinished_switch_is_finished_whatever_is_wanted_by_now(
     mode: Mode, members: int, override: str
 ) -> None:
     before = head(mode, mode_epoch=9, diffusion=override)
-    found = switch(before, members, LIMITS, 7)
+    found = switch(before, members, RULES, 1, 7)
     assert found is not None
     assert found.during == before, "it is persisted already, and a fence sent twice is the same"
     assert found.after.mode is UNFINISHED[mode].after
@@ -82,19 +83,19 @@ def test_an_unfinished_switch_is_finished_whatever_is_wanted_by_now(
 
 
 @given(st.sampled_from(STABLE), st.lists(st.integers(4, 5), min_size=1))
-def test_a_group_between_the_bounds_never_switches(mode: Mode, sizes: list[int]) -> None:
-    assert all(switch(head(mode), members, LIMITS, 0) is None for members in sizes)
+def test_a_group_between_the_bounds_never_switches(mode: Mode, found: list[int]) -> None:
+    assert all(switch(head(mode), members, RULES, 1, 0) is None for members in found)
 
 
 @given(st.lists(st.integers(0, 9), max_size=60))
-def test_two_switches_are_never_nearer_than_the_hysteresis(sizes: list[int]) -> None:
+def test_two_switches_are_never_nearer_than_the_hysteresis(crowd: list[int]) -> None:
     state, switched_at = head(Mode.WRITE), None
-    for members in sizes:
-        found = switch(state, members, LIMITS, 0)
+    for members in crowd:
+        found = switch(state, members, RULES, 1, 0)
         if found is None:
             continue
         if switched_at is not None:
-            assert abs(members - switched_at) > LIMITS.members_max - LIMITS.members_return
+            assert abs(members - switched_at) > RULES.members_max - RULES.members_return
         state, switched_at = found.after, members
 
 
@@ -108,19 +109,19 @@ def test_two_switches_are_never_nearer_than_the_hysteresis(sizes: list[int]) -> 
     ],
 )
 def test_the_bounds_are_inclusive(mode: Mode, members: int, target: Mode) -> None:
-    assert wanted(head(mode), members, LIMITS) is target
+    assert wanted(head(mode), members, RULES, 0)[0] is target
 
 
 @given(st.sampled_from(STABLE), st.integers(0, WRITE_MEMBERS_MAX))
 def test_an_override_stands_above_the_sizes(mode: Mode, members: int) -> None:
-    assert wanted(head(mode, diffusion="always_write"), members, LIMITS) is Mode.WRITE
-    assert wanted(head(mode, diffusion="always_read"), members, LIMITS) is Mode.READ
+    assert wanted(head(mode, diffusion="always_write"), members, RULES, 0)[0] is Mode.WRITE
+    assert wanted(head(mode, diffusion="always_read"), members, RULES, 0)[0] is Mode.READ
 
 
 @given(st.sampled_from(STABLE), st.integers(WRITE_MEMBERS_MAX + 1, 10**6), overrides)
 def test_no_override_diffuses_beyond_the_bound(mode: Mode, members: int, override: str) -> None:
-    limits = SizeLimits(members_max=WRITE_MEMBERS_MAX, members_return=1)
-    assert wanted(head(mode, diffusion=override), members, limits) is Mode.READ
+    rules = sizes(WRITE_MEMBERS_MAX, 1)
+    assert wanted(head(mode, diffusion=override), members, rules, 0)[0] is Mode.READ
 
 
 @pytest.mark.parametrize(
@@ -130,14 +131,14 @@ def test_limits_without_hysteresis_or_bound_are_a_programming_error(
     members_max: int, members_return: int
 ) -> None:
     with pytest.raises(AssertionError):
-        SizeLimits(members_max=members_max, members_return=members_return)
+        sizes(members_max, members_return)
 
 
 def test_the_mode_epoch_tells_the_mode() -> None:
     """What orders the flags of the read side: equal epochs can only mean equal modes."""
     state, seen = head(Mode.WRITE), [Mode.WRITE]
     for members in (9, 1, 9, 1):
-        found = switch(state, members, LIMITS, 0)
+        found = switch(state, members, RULES, 1, 0)
         assert found is not None
         seen += [found.during.mode, found.after.mode]
         state = found.after

@@ -23,7 +23,7 @@ from streams.cache import ConversationCache
 from streams.effects import Effects
 from streams.worker import ConversationPipeline, Pipeline, SourceRecord, UserPipeline
 from tests.unit.infra.cassandra.support import Cells
-from tests.unit.streams.support import EPOCHS, LIMITS, PARTITIONS, T0, run
+from tests.unit.streams.support import EPOCHS, PARTITIONS, RULES, T0, run
 
 CONVERSATIONS, USERS = topics.CONVERSATION_WRITES.name, topics.USER_WRITES.name
 
@@ -52,12 +52,12 @@ class Kept:
 def conversations(sink: Kept, epochs: Any = EPOCHS) -> ConversationPipeline:
     cache = ConversationCache(Cells(), 100)
     return ConversationPipeline(
-        sink, epochs, lambda: T0, cache=cache, partitions=PARTITIONS, limits=LIMITS
+        sink, epochs, lambda: T0, cache=cache, partitions=PARTITIONS, rules=RULES
     )
 
 
 def users(sink: Kept, epochs: Any = EPOCHS) -> UserPipeline:
-    return UserPipeline(sink, epochs, lambda: T0, partitions=PARTITIONS, limits=LIMITS)
+    return UserPipeline(sink, epochs, lambda: T0, partitions=PARTITIONS, rules=RULES)
 
 
 def record(topic: str, offset: int, value: bytes | None) -> SourceRecord:
