@@ -7,8 +7,9 @@ another user is told from a damaged one. Nothing in a token is secret; it only c
 A cursor says: every conversation change up to `version` inclusive, and every module change up to
 `modules_version` inclusive, is with the client. They are two, because they are read from two
 tables, and two reads are no snapshot. `window_ms` and `modules_window_ms` are the starts of the
-windows from which later ones must be looked for; `issued_at_ms` is the server's clock when it
-began the answer, which decides expiry and what counts as news on the read side.
+windows from which later ones must be looked for; `heads_digest` sums up the read-side heads as the
+client has them; `issued_at_ms` is the server's clock when it began the answer, which decides
+expiry and what counts as news on the read side.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ class Cursor(Struct, frozen=True, array_like=True, tag="c1"):
     window_ms: _Time
     modules_window_ms: _Time
     issued_at_ms: _Time
+    heads_digest: bytes = b""
 
 
 class PageToken(Struct, frozen=True, array_like=True, tag="p1"):

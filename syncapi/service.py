@@ -125,7 +125,8 @@ class SyncService:
         if moved.version == cursor.version and await self._is_ahead(cursor, ground):
             return Full(ResetReason.AHEAD)
         collapsed = planner.collapse(rows, cursor.version)
-        news = planner.read_side_news(await self._heads.read(read_side), cursor)
+        looked_at = await self._heads.read(read_side)
+        news = planner.read_side_news(looked_at, cursor)
         if len(collapsed) + len(news) > request.changes_max:
             return Full(ResetReason.TOO_MANY)
         own = [cid for cid, change in collapsed.items() if planner.needs_own(change)]
@@ -139,7 +140,14 @@ class SyncService:
             path="delta",
             conversations=planner.entries(collapsed, inbox_rows, heads, news, moved.version),
             modules=planner.module_entries(modules, cursor.modules_version),
-            cursor=seal(replace(moved, issued_at_ms=ground.now_ms), self._key),
+            cursor=seal(
+                replace(
+                    moved,
+                    issued_at_ms=ground.now_ms,
+                    heads_digest=planner.heads_digest(looked_at),
+                ),
+                self._key,
+            ),
             server_time_ms=ground.now_ms,
         )
 

@@ -39,6 +39,7 @@ from schemas.events import (
     Message,
     ModuleChanged,
     Read,
+    Reconsider,
     UserConversationSettings,
     WriteEvent,
 )
@@ -53,6 +54,7 @@ CONVERSATION_KEYED: list[WriteEvent] = [
     MembersJoined("sg_1", ("1", "2"), 0, AT_MS, history=False),
     MembersLeft("sg_1", ("1",), 5, AT_MS, "kick"),
     ConversationSettings("sg_1", "always_read"),
+    Reconsider("sg_1"),
 ]
 USER_KEYED: list[WriteEvent] = [
     READ,

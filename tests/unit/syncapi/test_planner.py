@@ -322,6 +322,35 @@ def test_heads_written_since_the_cursor_are_news_with_a_margin() -> None:
     assert [one.conversation_id for one in found] == ["sg_2", "sg_3"]
 
 
+def test_heads_that_are_as_the_last_answer_left_them_are_no_news() -> None:
+    heads = [head(7, "sg_1", updated_at_ms=T0), head(9, "sg_2", updated_at_ms=T0)]
+    known = cursor(issued_at_ms=T0, heads_digest=planner.heads_digest(heads))
+    assert planner.read_side_news(heads, known) == []
+    assert planner.read_side_news(heads[::-1], known) == []
+    newer = [heads[0], head(10, "sg_2", updated_at_ms=T0)]
+    # All within the margin come again: which of them is newer than the client has, nobody kept.
+    assert planner.read_side_news(newer, known) == newer
+    fewer = heads[:1]
+    assert planner.read_side_news(fewer, known) == fewer
+
+
+def test_heads_that_differ_have_different_digests() -> None:
+    found = [
+        planner.heads_digest(heads)
+        for heads in (
+            [],
+            [head(1, "a")],
+            [head(2, "a")],
+            [head(1, "b")],
+            [head(1, "a"), head(1, "b")],
+            [head(11, "a")],
+            [head(1, "a1")],
+        )
+    ]
+    assert len(set(found)) == len(found)
+    assert found[0] == b""
+
+
 def test_a_head_without_a_message_is_no_news() -> None:
     assert planner.read_side_news([head(0, updated_at_ms=T0)], cursor()) == []
 
