@@ -46,6 +46,16 @@ def index(session: Session, fold: Fold, ttl_s: int) -> dict[str, list[Statement]
     }
 
 
+STATEMENT_BYTES_MAX: Final = 32_768
+"""Bytes of values in one batch of several users: Cassandra refuses batches above 50 KiB by default,
+and would refuse them for ever. One user alone may have more: a batch of one partition is no batch
+to it.
+"""
+
+BYTES_PER_ROW: Final = 64
+"""What a row takes beside its values: names of cells, timestamps, expiry."""
+
+
 def grouped(
     session: Session, by_user: dict[str, list[Statement]], rows_max: int
 ) -> Iterator[list[Statement]]:
@@ -66,17 +76,24 @@ def grouped(
 def _batches(
     session: Session, by_user: dict[str, list[Statement]], rows_max: int
 ) -> Iterator[Statement]:
-    open_batches: dict[object, list[Any]] = {}
+    open_batches: dict[object, tuple[list[Any], int]] = {}
     for user, found in by_user.items():
         replicas = session.replica_set(user.encode())
-        group = open_batches.setdefault(replicas, [])
-        if group and len(group) + len(found) > rows_max:
+        group, size = open_batches.get(replicas, ([], 0))
+        more = sum(map(_bytes, found))
+        if group and (len(group) + len(found) > rows_max or size + more > STATEMENT_BYTES_MAX):
             yield _one(session, group)
-            open_batches[replicas] = group = []
+            group, size = [], 0
         group.extend(found)
-    for group in open_batches.values():
-        if group:
-            yield _one(session, group)
+        open_batches[replicas] = group, size + more
+    for group, _ in open_batches.values():
+        yield _one(session, group)
+
+
+def _bytes(statement: Any) -> int:
+    # Bound values are serialized already; anything else is a number.
+    values = (len(value) if isinstance(value, bytes | str) else 8 for value in statement.values)
+    return BYTES_PER_ROW + sum(values)
 
 
 def _one(session: Session, statements: list[Any]) -> Statement:

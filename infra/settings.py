@@ -78,7 +78,9 @@ class CassandraSettings(Section):
     replication_factor: int = Field(default=1, ge=1, le=9)
     username: str = ""
     password: SecretStr = SecretStr("")
-    request_timeout_s: float = Field(default=10.0, gt=0, le=120)
+    request_timeout_s: float = Field(default=10.0, gt=0, le=50)
+    """At most 50 s: with two minutes of trying and a minute of clock skew, a head must land within
+    the margin by which the read side looks back (`syncapi.planner.READ_SIDE_MARGIN_MS`)."""
 
     @property
     def hosts(self) -> list[str]:

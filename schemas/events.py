@@ -40,7 +40,8 @@ class Message(Struct, frozen=True, gc=False, tag="message", omit_defaults=True):
     """A stored message. `seq` is its place in its conversation, from 1; a sequence never restarts.
 
     `members` names the one or two users of a one-to-one chat, whose ids cannot be read out of the
-    conversation id; the first message that names a user makes him a member. A message without a
+    conversation id; the first message that names a user makes him a member. Who left comes back by
+    a join only. A message without a
     stored sequence (typing, unreliable notices) is no write event.
     """
 

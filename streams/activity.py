@@ -64,6 +64,18 @@ class Costs:
         return pushed < self.check_cost * self.sync_rate
 
 
+def restored(activity: Activity, costs: Costs) -> Activity:
+    """Find the window that is not stored: at rest `at_ms` is the time of the last message, or of
+    the last switch, whose fence is a row too.
+
+    A worker that reads a head must count as the one that held it. Two that decide otherwise on the
+    same events leave members with the fence of the one, and messages by the mode of the other.
+    """
+    if activity.window_ms or not activity.at_ms:
+        return activity
+    return replace(activity, window_ms=window_start(activity.at_ms, costs.window_ms))
+
+
 def advance(
     activity: Activity, costs: Costs, *, diffused: bool, members: int, now_ms: int
 ) -> Activity:

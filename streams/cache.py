@@ -49,12 +49,12 @@ class ConversationCache:
                 head = heads.get(conversation_id, Head(conversation_id))
                 batch[conversation_id] = Conversation(head, None)
         await self._load_members(
-            [
-                conversation
+            {
+                cid: conversation
                 for cid, conversation in batch.items()
                 if conversation.members is None
                 and any(needs_members(event, conversation.head) for event in events[cid])
-            ]
+            }
         )
         if drops != self._drops:  # read before a rebalance: another worker may change it unseen
             return batch
@@ -63,18 +63,25 @@ class ConversationCache:
             self._held.move_to_end(conversation_id)
         return batch
 
-    async def _load_members(self, conversations: list[Conversation]) -> None:
+    async def _load_members(self, conversations: Mapping[str, Conversation]) -> None:
         slots = asyncio.Semaphore(READS_IN_FLIGHT)
 
         async def load(conversation: Conversation) -> None:
             async with slots:
-                conversation.members = set(
-                    await members_by_conversation.read(
-                        self._session, conversation.head.conversation_id
-                    )
+                present, left = await members_by_conversation.read(
+                    self._session, conversation.head.conversation_id
                 )
+                conversation.members, conversation.left = set(present), set(left)
 
-        await asyncio.gather(*map(load, conversations))
+        await asyncio.gather(*map(load, conversations.values()))
+        if not conversations:
+            return
+        # Heads once more: they are written before members, so they are read after them. A worker
+        # that was replaced without knowing may have switched the conversation in between; with its
+        # members and the mode from before, nobody would be told of the next message.
+        heads = await conversation_heads.read(self._session, list(conversations))
+        for conversation_id, head in heads.items():
+            conversations[conversation_id].head = head
 
     def trim(self) -> None:
         """Let go of the least recently used until the bound holds; between batches only."""

@@ -51,13 +51,16 @@ NO_USERS: Final[frozenset[str]] = frozenset()
 
 
 class Conversation:
-    """A conversation as the worker knows it. `members` may be unknown while it is read-diffused."""
+    """A conversation as the worker knows it. `members`, and who has `left`, may be unknown while it
+    is read-diffused.
+    """
 
-    __slots__ = ("_shares", "head", "members")
+    __slots__ = ("_shares", "head", "left", "members")
 
     def __init__(self, head: Head, members: Iterable[str] | None) -> None:
         self.head = head
         self.members: set[str] | None = None if members is None else set(members)
+        self.left: set[str] = set()
         self._shares: dict[int, tuple[str, ...]] | None = None
 
     def changed_members(self) -> set[str]:
@@ -121,7 +124,9 @@ class Diffusion:
 
     def _message(self, conversation: Conversation, event: Message, stamp: int, at_ms: int) -> None:
         if event.members is not None and conversation.members is not None:
-            strangers = [user for user in event.members if user not in conversation.members]
+            # Who left comes back by a join only: this message may be older than his leave.
+            known = conversation.members | conversation.left
+            strangers = [user for user in event.members if user not in known]
             if strangers:
                 self._admit(
                     conversation,
@@ -173,12 +178,14 @@ class Diffusion:
         minimum: int | None = None,
     ) -> None:
         conversation.changed_members().update(user_ids)
+        conversation.left.difference_update(user_ids)
         # Who joins a conversation that was ever switched learns which side it is on now.
         side = conversation.head.mode.on_read_side if conversation.head.mode_epoch else None
         self._membership(conversation, user_ids, stamp, membership, minimum, side)
 
     def _left(self, conversation: Conversation, event: MembersLeft, stamp: int) -> None:
         conversation.changed_members().difference_update(event.user_ids)
+        conversation.left.update(event.user_ids)
         membership = Membership(member=False, user_max_seq=event.seq, at_ms=event.at_ms)
         side = False if conversation.head.mode_epoch else None
         self._membership(conversation, event.user_ids, stamp, membership, None, side)

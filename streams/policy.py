@@ -183,10 +183,11 @@ def observe(head: Head, rules: Rules, stamp: int, at_ms: int) -> Head:
     """Count a message. Not for small conversations, and no stamp twice."""
     if head.member_count <= rules.small_members or stamp <= head.activity.stamp:
         return head
+    known = replace(head, activity=activity.restored(head.activity, rules.costs))
     counted = activity.observe(
-        until(head, rules, at_ms).activity,
+        until(known, rules, at_ms).activity,
         rules.costs,
-        diffused=head.mode.diffuses,
+        diffused=not head.mode.on_read_side,
         members=head.member_count,
         stamp=stamp,
     )
@@ -194,11 +195,15 @@ def observe(head: Head, rules: Rules, stamp: int, at_ms: int) -> Head:
 
 
 def until(head: Head, rules: Rules, now_ms: int) -> Head:
-    """The head with its activity advanced to `now_ms`."""
+    """The head with its activity advanced to `now_ms`.
+
+    In between, where both is done, the account is that of the mode to come: where a batch ends must
+    not decide what the messages behind a switch count for.
+    """
     moved = activity.advance(
         head.activity,
         rules.costs,
-        diffused=head.mode.diffuses,
+        diffused=not head.mode.on_read_side,
         members=head.member_count,
         now_ms=now_ms,
     )
@@ -216,7 +221,8 @@ def switch(head: Head, members: int, rules: Rules, stamp: int, now_ms: int) -> S
     """Find the switch that a conversation needs now, also one that somebody left unfinished."""
     unfinished = UNFINISHED.get(head.mode)
     if unfinished is not None:
-        after = _enter(head, unfinished.after, head.mode_reason, stamp, now_ms)
+        advanced = until(head, rules, now_ms)
+        after = _enter(advanced, unfinished.after, head.mode_reason, stamp, now_ms)
         return Switch(head, after, unfinished.read_side)
     mode, reason = wanted(head, members, rules, now_ms)
     fence = FENCES.get((head.mode, mode))
@@ -233,6 +239,9 @@ def _enter(head: Head, mode: Mode, reason: ModeReason, stamp: int, now_ms: int) 
         mode_epoch=head.mode_epoch + 1,
         mode_since_ms=now_ms,
         mode_reason=reason,
-        # A switch settles the account; its stamp is that of the event that brought it about.
-        activity=replace(head.activity, excess=0.0, stamp=max(head.activity.stamp, stamp)),
+        # A switch settles the account; its stamp is that of the event that brought it about, and
+        # the fence is a row of its window.
+        activity=replace(
+            head.activity, excess=0.0, window_ms=0, stamp=max(head.activity.stamp, stamp)
+        ),
     )

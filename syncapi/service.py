@@ -127,7 +127,8 @@ class SyncService:
         collapsed = planner.collapse(rows, cursor.version)
         looked_at = await self._heads.read(read_side)
         news = planner.read_side_news(looked_at, cursor)
-        if len(collapsed) + len(news) > request.changes_max:
+        named = len(collapsed.keys() | {head.conversation_id for head in news})
+        if named > request.changes_max:
             return Full(ResetReason.TOO_MANY)
         own = [cid for cid, change in collapsed.items() if planner.needs_own(change)]
         states = [cid for cid in own if collapsed[cid].state_version]

@@ -15,10 +15,11 @@ UPDATE_MEMBER: Final = (
 )
 
 
-async def read(session: Session, conversation_id: str) -> frozenset[str]:
-    """Present members of a conversation, at LOCAL_QUORUM; empty for an unknown one."""
+async def read(session: Session, conversation_id: str) -> tuple[frozenset[str], frozenset[str]]:
+    """Who belongs to a conversation, and who has left it; both empty for an unknown one."""
     rows = await session.aread(SELECT_ALL, (conversation_id,))
-    return frozenset(user_id for user_id, member in rows if member)
+    present = frozenset(user_id for user_id, member in rows if member)
+    return present, frozenset(user_id for user_id, _ in rows) - present
 
 
 def member(

@@ -115,7 +115,7 @@ def test_what_cannot_work_is_one_sentence_and_exit_code_1(
 
 def test_settings_that_do_not_fit_are_refused_with_their_name(settings: Settings) -> None:
     shell = Shell(settings)
-    shell.environment["DIFFUSION_POLICY_MEMBERS_RETURN"] = "600"
+    shell.environment["DIFFUSION_POLICY_MEMBERS_RETURN"] = "6000"
     done = shell.run("api")
     assert done.returncode == 1
     assert "policy.members_return" in done.stderr

@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 
 from consumers.materializer import Materializer
 from infra.cassandra.topic_epochs import INSERT_NEXT, Epoch
-from infra.settings import Settings
+from infra.settings import PolicySettings, Settings
 from schemas import topics
 from schemas.changes import Change
-from schemas.codec import encode_event, join_events
+from schemas.codec import encode_event
 from schemas.conversations import ConversationState
 from schemas.events import ConversationEvent, UserEvent, WriteEvent
 from schemas.heads import Head
@@ -40,6 +40,28 @@ T = TypeVar("T")
 T0 = 1_700_000_400_000
 GROUP = "sg_1"
 PARTITIONS = 3
+COSTS = Costs(
+    row_cost=PolicySettings().row_cost,
+    mark_cost=PolicySettings().mark_cost,
+    check_cost=PolicySettings().check_cost,
+    sync_rate=PolicySettings().sync_rate_per_hour / 3_600,
+    window_ms=WINDOW_MS,
+)
+"""The costs as they come if nothing is configured."""
+
+
+def ordinary(**others: Any) -> Rules:
+    """Rules as they come if nothing is configured; `others` as named."""
+    policy = PolicySettings()
+    given: dict[str, Any] = {
+        "members_max": policy.members_max,
+        "members_return": policy.members_return,
+        "small_members": policy.small_members,
+        "rows_per_second_max": policy.rows_per_second_max,
+        "dwell_s": policy.dwell_seconds,
+        "costs": COSTS,
+    }
+    return Rules(**given | others)
 
 
 def sizes(members_max: int, members_return: int) -> Rules:
@@ -165,7 +187,8 @@ class Stage:
 
     topic: str
     make: Callable[[], tuple[Pipeline[Any], WorldSink, Link]]
-    records: list[list[WriteEvent]] = field(default_factory=list)
+    records: list[tuple[WriteEvent, int]] = field(default_factory=list)
+    """(event, time of its record): a replay finds the time as it was."""
     place: int = 0
     committed: int = 0
     worker: tuple[Pipeline[Any], WorldSink, Link] | None = None
@@ -257,7 +280,7 @@ class World:
         """Produce events, each a record of its own on its topic."""
         for event in events:
             stage = self.users if isinstance(event, UserEvent) else self.conversations
-            stage.records.append([event])
+            stage.records.append((event, self.now_ms))
 
     def step(self, stage: Stage, records: int, crash: tuple[str, int] | None = None) -> bool:
         """Take a batch. `crash`: where ("cells" or "link") and after how many pieces of work, or
@@ -286,8 +309,8 @@ class World:
 
     def _source(self, stage: Stage, index: int) -> SourceRecord:
         offset = stage.place + index
-        value = join_events([encode_event(event) for event in stage.records[offset]])
-        return SourceRecord(stage.topic, 0, offset, self.now_ms, value)
+        event, at_ms = stage.records[offset]
+        return SourceRecord(stage.topic, 0, offset, at_ms, encode_event(event))
 
     def commit(self, stage: Stage) -> None:
         """What the worker finished is not repeated any more."""

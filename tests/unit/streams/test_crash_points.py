@@ -11,8 +11,9 @@ import pytest
 from diffusion.oracle import Oracle, compare
 from schemas.events import ConversationSettings, MembersJoined, MembersLeft, Message, Read
 from schemas.heads import Mode
+from streams.activity import Costs
 from streams.policy import Rules
-from tests.unit.streams.support import GROUP, Device, World, sizes
+from tests.unit.streams.support import GROUP, WINDOW_MS, Device, World, ordinary, sizes
 
 HOUR_MS = 3_600_000
 USERS = ("ann", "bob", "cid", "dee")
@@ -236,3 +237,35 @@ def test_a_materializer_that_lagged_for_hours_hides_no_change() -> None:
     course.later(165 * HOUR_MS)
     course.check()
     assert {len(device.resets) for device in course.devices.values()} == {1}
+
+
+def test_a_replaced_worker_and_its_successor_decide_alike_on_what_was_counted_in_the_window() -> (
+    None
+):
+    """The replaced one held the conversation since the window's first message; the successor reads
+    it anew. Did he count the next message as another row, he would stay in READ where the other
+    returned: the late fence takes everybody out of the read side, and nobody looks any more.
+    """
+    look = Costs(
+        row_cost=1.0, mark_cost=0.05, check_cost=1.0, sync_rate=0.0016, window_ms=WINDOW_MS
+    )
+    course = Course(ordinary(small_members=1, dwell_s=0, costs=look))
+    course.write(course.joined("ann", "bob", "cid"), override("always_read"))
+    course.finish()
+    course.write(course.message(1))
+    course.finish()
+    course.sync()
+    course.later(4 * WINDOW_MS)
+    course.write(course.message(2))
+    course.finish()  # owes now less than a switch and a row of each member, but more than a switch
+    course.later(1_000)
+    course.write(course.message(3), override("auto"))
+    course.world.step(course.world.conversations, 9, ("zombie", 0))
+    course.world.step(course.world.conversations, 9)
+    course.world.zombie(None)
+    assert course.mode() is Mode.WRITE, "else this test shows nothing"
+    course.finish()
+    course.sync()
+    course.later()
+    course.write(course.message(4, "bob"))
+    course.check()

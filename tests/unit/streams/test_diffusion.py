@@ -162,6 +162,19 @@ def test_known_sides_are_not_admitted_again() -> None:
     assert effects.members == {}
 
 
+def test_who_left_is_not_brought_back_by_an_old_message() -> None:
+    """The backend repeats what it said before the leave: nothing may resurrect by it."""
+    course = [message(1, "ann", ("ann", "bob")), left("bob", seq=1)]
+    again = message(1, "ann", ("ann", "bob"))
+    effects = diffuse(conversation(()), [*course, again])
+    assert told(effects, StateChange)["bob"][-1].membership == Membership(
+        member=False, user_max_seq=1, at_ms=T0
+    )
+    assert effects.members[GROUP, "bob"][0] is False
+    back = diffuse(conversation(()), [*course, again, joined("bob", seq=1)])
+    assert back.members[GROUP, "bob"][0] is True
+
+
 def test_only_the_stranger_is_admitted() -> None:
     effects = diffuse(conversation(("ann",)), [message(1, "ann", ("ann", "bob"))])
     assert set(told(effects, StateChange)) == {"bob"}
