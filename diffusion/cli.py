@@ -185,8 +185,10 @@ def replay(
 
     settings = load()
     events = workload(read_trace(file), seed, groups=groups)
+    # Drawn twice, once to know how many there are: a second for 100,000, and a bar that ends.
+    total = sum(1 for _ in workload(read_trace(file), seed, groups=groups))
     with (
-        Console().progress(f"replaying {file.name}") as update,
+        Console().progress(f"replaying {file.name}", total) as update,
         WriteProducer(settings.kafka.bootstrap_servers, extra=settings.kafka.options) as producer,
     ):
         done = run(events, producer, speed=speed, on_event=lambda _: update(advance=1))

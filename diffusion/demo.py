@@ -208,7 +208,8 @@ class _Demo:
         """Replay, visit, replay the rest, visit again, compare everybody."""
         with self._devices, self._stack:
             held = [HeldBack(part, TAIL_EVENTS) for part in self._plan.parts()]
-            first = self._replay(chain(*held), "writing the traces")
+            total = sum(1 for _ in chain(*self._plan.parts())) - TAIL_EVENTS * len(held)
+            first = self._replay(chain(*held), "writing the traces", total)
             tail = [timed for part in held for timed in part.tail]
             watched = self._watched(tail)
             old = {user: self._device(user, "phone") for user in self._old_users(tail, watched)}
@@ -216,7 +217,7 @@ class _Demo:
             for user, client in old.items():
                 if user not in fresh:
                     client.sync()
-            last = self._replay(tail, "writing while the devices are away")
+            last = self._replay(tail, "writing while the devices are away", len(tail))
             visits: list[Visit] = []
             for user in watched:
                 second = self._device(user, "tablet")
@@ -226,10 +227,10 @@ class _Demo:
             verdict = self._check_all()
         return self._outcome(visits, verdict, old_verdict, (first, last))
 
-    def _replay(self, events: Iterable[TimedEvent], label: str) -> Replayed:
+    def _replay(self, events: Iterable[TimedEvent], label: str, total: int) -> Replayed:
         servers = self._system.settings.kafka.bootstrap_servers
         started = monotonic_s()
-        with self._console.progress(label) as update, WriteProducer(servers) as producer:
+        with self._console.progress(label, total) as update, WriteProducer(servers) as producer:
 
             def on_event(timed: TimedEvent) -> None:
                 self._oracle.apply(timed.event)

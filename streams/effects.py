@@ -4,8 +4,8 @@ PURE. The order is the law of this stage; `streams.sink` carries it out and reas
 
 1. `messages`, `opened`: heads. State comes before the index that points at it.
 2. `changes`, `dead`: records to Kafka, delivered.
-3. `members`, `counts`, `overrides`, `activities`, `closed`: who belongs, what was counted, and the
-   modes that a fence has made true.
+3. `members`, `counts`, `overrides`, `activities`: who belongs, and what was counted. Then `closed`:
+   the modes that a fence has made true.
 4. The source records are acknowledged.
 """
 

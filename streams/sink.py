@@ -56,6 +56,8 @@ class Sink:
         if effects.changes or dead:
             await asyncio.to_thread(self._deliver, effects, dead)
         await self._write(self._after(effects))
+        # A mode that is readable without the settled account would be charged with the old one's.
+        await self._write([one for head in effects.closed.values() for one in self._mode(head)])
 
     async def _write(self, statements: list[Statement]) -> None:
         await self._session.awrite(statements, in_flight=STATEMENTS_IN_FLIGHT)
@@ -107,6 +109,4 @@ class Sink:
             conversation_heads.activity(session, conversation_id, value)
             for conversation_id, value in effects.activities.items()
         ]
-        for head in effects.closed.values():
-            statements += self._mode(head)
         return statements

@@ -7,17 +7,23 @@ lists of records. A crash loses what was in memory and leaves the cells as they 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+import atexit
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, TypeVar
+from unittest.mock import patch
 
 from consumers.materializer import Materializer
+from infra.cassandra import conversation_heads
 from infra.cassandra.topic_epochs import INSERT_NEXT, Epoch
-from infra.settings import PolicySettings, Settings
+from infra.settings import Settings
 from schemas import topics
 from schemas.changes import Change
 from schemas.codec import encode_event
 from schemas.conversations import ConversationState
+from schemas.cursor import Cursor, unseal
 from schemas.events import ConversationEvent, UserEvent, WriteEvent
 from schemas.heads import Head
 from schemas.protocol import SyncRequest, merge
@@ -33,18 +39,21 @@ from streams.worker import ConversationPipeline, Pipeline, SourceRecord, UserPip
 from syncapi.heads import HeadCache
 from syncapi.service import SyncService
 from tests.unit.consumers.support import WINDOW_MS, Record, ScriptedConsumer, materializer_on
-from tests.unit.infra.cassandra.support import Cells, Killed
+from tests.unit.infra.cassandra.support import Bound, Cell, Cells, Killed, written
 
 T = TypeVar("T")
 
 T0 = 1_700_000_400_000
 GROUP = "sg_1"
 PARTITIONS = 3
+KEY = b"key"
+SETTINGS = Settings()
+POLICY = SETTINGS.policy
 COSTS = Costs(
-    row_cost=PolicySettings().row_cost,
-    mark_cost=PolicySettings().mark_cost,
-    check_cost=PolicySettings().check_cost,
-    sync_rate=PolicySettings().sync_rate_per_hour / 3_600,
+    row_cost=POLICY.row_cost,
+    mark_cost=POLICY.mark_cost,
+    check_cost=POLICY.check_cost,
+    sync_rate=POLICY.sync_rate_per_hour / 3_600,
     window_ms=WINDOW_MS,
 )
 """The costs as they come if nothing is configured."""
@@ -52,13 +61,12 @@ COSTS = Costs(
 
 def ordinary(**others: Any) -> Rules:
     """Rules as they come if nothing is configured; `others` as named."""
-    policy = PolicySettings()
     given: dict[str, Any] = {
-        "members_max": policy.members_max,
-        "members_return": policy.members_return,
-        "small_members": policy.small_members,
-        "rows_per_second_max": policy.rows_per_second_max,
-        "dwell_s": policy.dwell_seconds,
+        "members_max": POLICY.members_max,
+        "members_return": POLICY.members_return,
+        "small_members": POLICY.small_members,
+        "rows_per_second_max": POLICY.rows_per_second_max,
+        "dwell_s": POLICY.dwell_seconds,
         "costs": COSTS,
     }
     return Rules(**given | others)
@@ -135,9 +143,87 @@ def told(effects: Effects, kind: type[Change]) -> dict[str, list[Any]]:
     return found
 
 
+_LOOP = asyncio.new_event_loop()
+atexit.register(_LOOP.close)
+
+
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run to the end."""
-    return asyncio.run(work)
+    """Run to the end, on one loop for all tests: making one takes longer than most of them."""
+    return _LOOP.run_until_complete(work)
+
+
+def straight(work: Coroutine[Any, Any, T]) -> T:
+    """Run to the end what never waits, without a loop: see `in_turn`."""
+    try:
+        work.send(None)
+    except StopIteration as done:
+        return done.value  # type: ignore[no-any-return]
+    raise AssertionError("it waits for something")
+
+
+@contextmanager
+def in_turn() -> Iterator[None]:
+    """Gather by doing one after the other. Cells answer at once, so a loop has nothing to do but to
+    take most of the time of a test that goes through thousands of worlds.
+    """
+
+    async def gather(*works: Awaitable[Any]) -> list[Any]:
+        return [await work for work in works]
+
+    with patch.object(asyncio, "gather", gather):
+        yield
+
+
+@cache
+def _update(cql: str) -> tuple[str, tuple[int, ...], tuple[tuple[str, int], ...], int, Any]:
+    """Where in the values of an UPDATE its parts are: table, key, cells, timestamp, literals."""
+    marks = Bound(cql, tuple(range(cql.count("?"))))
+    name, cells, key, stamp, _ = written(marks)
+    placed = {c: v for c, v in cells.items() if not isinstance(v, bool)}
+    literals = {c: v for c, v in cells.items() if isinstance(v, bool)}
+    return name, tuple(key.values()), tuple(placed.items()), stamp, literals
+
+
+class QuickCells(Cells):
+    """The same law, for tests that go through thousands of worlds: each statement is taken apart
+    once, only its own partition is looked through, and nothing is kept of what was asked. No
+    crashes inside of a write.
+    """
+
+    def write(self, statements: Sequence[Bound | list[Bound]], *, in_flight: int) -> None:
+        assert self.crash_in is None
+        for one in statements:
+            for statement in [one] if isinstance(one, Bound) else one:
+                self.apply(statement)
+
+    def apply(self, statement: Bound) -> None:
+        values = statement.values
+        name, key, cells, stamp, literals = _update(statement.cql)
+        row = self.rows[name].setdefault(tuple([values[place] for place in key]), {})
+        ttl_s = values[0] if "TTL" in statement.cql else None
+        for column, value in (*((c, values[place]) for c, place in cells), *literals.items()):
+            row[column] = self._merged(row.get(column), Cell(values[stamp], value, ttl_s))
+
+    def _select(self, table: Any, name: str, terms: list[Any]) -> list[dict[str, Any]]:
+        (column, how), wanted = terms[0]
+        assert column == table.partition
+        keys = set(wanted) if how == "IN" else {wanted}
+        whole = self.rows[name]
+        self.rows[name] = {key: row for key, row in whole.items() if key[0] in keys}
+        try:
+            return super()._select(table, name, terms)
+        finally:
+            self.rows[name] = whole
+
+
+class Fresh:
+    """Read-side heads that are read every time: no cache, which needs a loop."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    async def read(self, conversation_ids: Sequence[str]) -> list[Head]:
+        return list((await conversation_heads.read(self._world.cells, conversation_ids)).values())
 
 
 class Link:
@@ -166,19 +252,50 @@ class Held(Exception):
 
 
 class WorldSink(Sink):
-    """A sink that may leave the effects of its batch to a zombie."""
+    """A sink that may leave the effects of its batch to a zombie, or to be done step by step."""
 
     def __init__(self, world: World, link: Link) -> None:
         super().__init__(world.cells, link, world.clock, UNPACED)
         self._world = world
         self.hold = False
+        self.handed: list[Effects] | None = None
 
     async def apply(self, effects: Effects, dead: Any) -> None:
         if self.hold:
             self._world.zombies.append((self, effects))
             self.hold = False
             raise Held
+        if self.handed is not None:
+            self.handed.append(effects)
+            return
         await super().apply(effects, dead)
+
+    # What `apply` does, one by one. That it does them in the order of `STEPS` is tested by itself.
+
+    def messages(self, effects: Effects) -> None:
+        self._put(self._before(Effects(messages=effects.messages)))
+
+    def opened(self, effects: Effects) -> None:
+        self._put(self._before(Effects(opened=effects.opened)))
+
+    def changes(self, effects: Effects) -> None:
+        self._deliver(effects, ())
+
+    def belonging(self, effects: Effects) -> None:
+        self._put(self._after(effects))
+
+    def closed(self, effects: Effects) -> None:
+        self._put([one for head in effects.closed.values() for one in self._mode(head)])
+
+    def acknowledged(self, _: Effects) -> None:
+        stage = self._world.conversations
+        stage.committed = len(stage.records)
+
+    def _put(self, statements: list[Any]) -> None:
+        self._world.cells.write(statements, in_flight=1)
+
+
+STEPS = ("messages", "opened", "changes", "belonging", "closed", "acknowledged")
 
 
 @dataclass
@@ -217,6 +334,7 @@ class Device:
             page_max=2,
         )
         answer = await service.sync(self.user_id, request)
+        before = dict(self.states), self.cursor
         if answer.reset is not None:
             self.paged = {}
             self.resets.append(answer.reset)
@@ -232,14 +350,40 @@ class Device:
             self.cursor = answer.cursor
             if answer.path == "full":
                 self.states = self.paged
+        if answer.path == "delta":
+            self._went_on(*before)
         return answer.page is not None
+
+    def _went_on(self, states: dict[str, ConversationState], cursor: str | None) -> None:
+        """Nothing goes back, and nothing vanishes, but by a reset that says so."""
+        for conversation_id, held in states.items():
+            now = self.states[conversation_id]
+            assert now.max_seq >= held.max_seq
+            assert now.read_seq >= held.read_seq
+            assert now.own.min_seq >= held.own.min_seq
+        assert cursor is not None
+        assert self.cursor is not None
+        was, now_at = (unseal(one, Cursor, KEY) for one in (cursor, self.cursor))
+        assert now_at.version >= was.version
+        assert now_at.modules_version >= was.modules_version
+        assert now_at.issued_at_ms >= was.issued_at_ms
+
+    def save(self) -> tuple[Any, ...]:
+        """What the device holds, for `load`."""
+        return dict(self.states), self.cursor, self.page, dict(self.paged), list(self.resets)
+
+    def load(self, saved: tuple[Any, ...]) -> None:
+        """Go back to where `save` was called. No modules."""
+        states, self.cursor, self.page, paged, resets = saved
+        self.states, self.paged, self.resets = dict(states), dict(paged), list(resets)
 
 
 class World:
     """The engine in memory, one step at a time, on a clock of its own."""
 
-    def __init__(self, rules: Rules = RULES) -> None:
-        self.cells = Cells(ties="later")
+    def __init__(self, rules: Rules = RULES, *, loop: bool = True) -> None:
+        self.run = run if loop else straight
+        self.cells = Cells(ties="later") if loop else QuickCells(ties="later")
         self.cells.read(INSERT_NEXT, (topics.CHANGES.name, 1, "id", PARTITIONS, WINDOW_MS, T0))
         self.now_ms = T0
         self.skew_ms = 0
@@ -250,9 +394,18 @@ class World:
         self.zombies: list[tuple[WorldSink, Effects]] = []
         self.conversations = Stage(topics.CONVERSATION_WRITES.name, self._conversation_worker)
         self.users = Stage(topics.USER_WRITES.name, self._user_worker)
-        settings = Settings()
-        self.service = SyncService(settings, self.cells, b"key", self.clock)
-        self.service._heads = HeadCache(self.cells, lambda: self.now_ms / 1_000)
+        self._consumer = ScriptedConsumer()
+        self._materializer: Materializer = materializer_on(
+            self.cells, self._consumer, settings=SETTINGS, partitions=PARTITIONS
+        )
+        self.service = self._service()
+
+    def _service(self) -> SyncService:
+        service = SyncService(SETTINGS, self.cells, KEY, self.clock)
+        service._heads = (
+            HeadCache(self.cells, lambda: self.now_ms / 1_000) if self.run is run else Fresh(self)
+        )
+        return service
 
     def clock(self) -> int:
         return self.now_ms
@@ -298,7 +451,7 @@ class World:
         self.cells.crash_in = after if where == "cells" else None
         link.crash_in = after if where == "link" else None
         try:
-            run(pipeline.process([self._source(stage, i) for i in range(len(batch))]))
+            self.run(pipeline.process([self._source(stage, i) for i in range(len(batch))]))
             stage.place += len(batch)
         except (Killed, Held):
             stage.worker = None
@@ -306,6 +459,40 @@ class World:
             self.cells.crash_in = link.crash_in = None
             sink.hold = False
         return True
+
+    def stepwise(
+        self, order: Sequence[str] = STEPS, pause: tuple[int, Callable[[], None]] | None = None
+    ) -> None:
+        """Take all there is to take as one batch, step by step. `pause`: before which step (as many
+        as there are: behind the last) something else happens, which may be that the worker dies.
+        """
+        stage = self.conversations
+        if stage.worker is None:
+            stage.worker = stage.make()
+            stage.place = stage.committed
+        pipeline, sink, _ = stage.worker
+        batch = range(len(stage.records) - stage.place)
+        sink.handed = handed = []
+        self.run(pipeline.process([self._source(stage, index) for index in batch]))
+        sink.handed = None
+        stage.place = len(stage.records)
+        try:
+            for number, name in enumerate((*order, "")):
+                if pause is not None and pause[0] == number:
+                    pause[1]()
+                if name:
+                    getattr(sink, name)(handed[0])
+        except Killed:
+            stage.worker = None
+
+    def kill(self) -> None:
+        """End the worker that is at work."""
+        raise Killed
+
+    def kill_in_delivery(self) -> None:
+        """End it when one more record is delivered."""
+        assert self.conversations.worker is not None
+        self.conversations.worker[2].crash_in = 1
 
     def _source(self, stage: Stage, index: int) -> SourceRecord:
         offset = stage.place + index
@@ -323,7 +510,7 @@ class World:
             sink, effects = self.zombies.pop(0)
             self.cells.crash_in = crash_in
             try:
-                run(sink.apply(effects, ()))
+                self.run(sink.apply(effects, ()))
             except Killed:
                 pass
             finally:
@@ -335,26 +522,56 @@ class World:
         found = self.changes[partition][start : start + records]
         if not found:
             return False
-        consumer = ScriptedConsumer()
-        engine: Materializer = materializer_on(self.cells, consumer, partitions=PARTITIONS)
         self.cells.crash_in = crash_in
         try:
-            engine.apply(
+            self._materializer.apply(
                 [
                     Record(value, start + index, partition, at_ms)
                     for index, (value, at_ms) in enumerate(found)
                 ]
             )
-            self.applied[partition] = consumer.committed[partition]
+            self.applied[partition] = self._consumer.committed[partition]
         except Killed:
             pass
         finally:
             self.cells.crash_in = None
         return True
 
+    def save(self) -> tuple[Any, ...]:
+        """All there is between two steps, for `load`; the user topic is not part of it."""
+        stage = self.conversations
+        return (
+            {name: {k: dict(row) for k, row in t.items()} for name, t in self.cells.rows.items()},
+            [list(records) for records in self.changes],
+            list(self.applied),
+            self.now_ms,
+            self.rules,
+            (list(stage.records), stage.place, stage.committed),
+            None if stage.worker is None else _held(stage.worker[0]),
+        )
+
+    def load(self, saved: tuple[Any, ...]) -> None:
+        """Go back to where `save` was called."""
+        rows, changes, applied, self.now_ms, self.rules, records, held = saved
+        self.cells.rows = {name: {k: dict(row) for k, row in t.items()} for name, t in rows.items()}
+        self.cells.writes.clear()
+        self.cells.reads.clear()
+        self.cells.rounds.clear()
+        self.changes = [list(one) for one in changes]
+        self.applied = list(applied)
+        stage = self.conversations
+        stage.records, stage.place, stage.committed = list(records[0]), *records[1:]
+        stage.worker = None
+        if held is not None:
+            stage.worker = stage.make()
+            stage.worker[0]._cache._held.update(
+                (cid, _conversation(*one)) for cid, one in held.items()
+            )
+        self.service = self._service()
+
     def sync(self, device: Device) -> bool:
         """One round trip of a device."""
-        return run(device.sync(self.service))
+        return self.run(device.sync(self.service))
 
     def settle(self) -> None:
         """Finish all that is under way, without crashes."""
@@ -366,3 +583,20 @@ class World:
         for partition in range(PARTITIONS):
             while self.materialize(partition, 50):
                 pass
+
+
+def _held(pipeline: Any) -> dict[str, tuple[Any, ...]]:
+    return {
+        cid: (
+            one.head,
+            None if one.members is None else frozenset(one.members),
+            frozenset(one.left),
+        )
+        for cid, one in pipeline._cache._held.items()
+    }
+
+
+def _conversation(head: Head, members: Any, left: Any) -> Conversation:
+    found = Conversation(head, members)
+    found.left = set(left)
+    return found

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
+
 from infra.cassandra import conversation_heads, members_by_conversation
-from schemas.events import ConversationEvent, MembersJoined, Message
+from schemas.events import ConversationEvent, MembersJoined, Message, Reconsider
 from schemas.heads import Head, Mode
 from streams.cache import ConversationCache
 from tests.unit.infra.cassandra.support import Cells
@@ -93,6 +95,33 @@ def test_a_message_of_a_read_conversation_reads_no_members() -> None:
     found = run(ConversationCache(cells, 10).load(asked(message("sg_1"))))
     assert found["sg_1"].members is None
     assert tables_read(cells) == ["conversation_heads"]
+
+
+def test_messages_of_a_read_conversation_never_read_members_however_many_batches() -> None:
+    cells = Cells()
+    group(cells, "sg_1", "ann", "bob", mode=Mode.READ)
+    cache = ConversationCache(cells, 10)
+    for _ in range(3):
+        found = run(cache.load(asked(*[message("sg_1")] * 5)))
+        cache.trim()
+        assert found["sg_1"].members is None
+    assert tables_read(cells) == ["conversation_heads"]
+
+
+def test_a_switch_can_only_be_decided_on_with_the_members_at_hand() -> None:
+    """What is reconsidered may return, and then everybody gets a fence."""
+    cells = Cells()
+    group(cells, "sg_1", "ann", "bob", mode=Mode.READ)
+    found = run(ConversationCache(cells, 10).load(asked(message("sg_1"), Reconsider("sg_1"))))
+    assert found["sg_1"].members == {"ann", "bob"}
+
+
+@pytest.mark.parametrize("mode", [mode for mode in Mode if mode is not Mode.READ])
+def test_whoever_is_diffused_to_is_known(mode: Mode) -> None:
+    cells = Cells()
+    group(cells, "sg_1", "ann", mode=mode)
+    found = run(ConversationCache(cells, 10).load(asked(message("sg_1"))))
+    assert found["sg_1"].members == {"ann"}
 
 
 def test_members_are_read_once_an_event_needs_them() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -27,20 +28,27 @@ from schemas.events import (
     Message,
     ModuleChanged,
     Read,
+    Reconsider,
     UserConversationSettings,
 )
-from schemas.heads import Mode
+from schemas.heads import Activity, Mode, ModeReason
 from schemas.limits import USERS_PER_CHANGE_MAX
 from schemas.partitioner import partition_of
 from schemas.versions import stamp_of, version_of
+from streams import policy
 from streams.diffusion import Diffusion, needs_members
+from streams.effects import Effects
+from streams.policy import Rules
 from tests.unit.streams.support import (
+    COSTS,
     GROUP,
     PARTITIONS,
     RULES,
     T0,
     conversation,
     diffuse,
+    lively,
+    ordinary,
     sizes,
     stamp,
     told,
@@ -49,6 +57,7 @@ from tests.unit.streams.support import (
 TRIO = ("ann", "bob", "cid")
 MEMBER = Membership(member=True, user_max_seq=NO_CAP, at_ms=T0)
 WIDE = sizes(10_000, 9_999)
+ORDINARY = ordinary()
 
 
 def message(seq: int, sender: str = "ann", members: tuple[str, ...] | None = None) -> Message:
@@ -303,7 +312,14 @@ def test_the_way_back_takes_every_member_out_of_the_read_side() -> None:
 
 @pytest.mark.parametrize("mode", [Mode.LEAVING, Mode.RETURNING])
 @pytest.mark.parametrize(
-    "event", [message(1), joined("ann"), left("zoe"), ConversationSettings(GROUP, "auto")]
+    "event",
+    [
+        message(1),
+        joined("ann"),
+        left("zoe"),
+        ConversationSettings(GROUP, "auto"),
+        Reconsider(GROUP),
+    ],
 )
 def test_whoever_finds_an_unfinished_switch_finishes_it(mode: Mode, event: Any) -> None:
     group = conversation(TRIO, mode=mode, mode_epoch=int(mode))
@@ -332,6 +348,138 @@ def test_a_fence_above_the_bound_is_split_like_a_message() -> None:
     group = conversation(users)
     effects = diffuse(group, [ConversationSettings(GROUP, "always_read")], WIDE, partitions=1)
     assert [len(change.users) for _, change in effects.changes] == [USERS_PER_CHANGE_MAX, 1]
+
+
+# Decided anew, and what a switch is charged with.
+
+
+def busy(mode: Mode, owed: float = 1.0) -> Any:
+    """Ten members, and the present mode has cost `owed` switches."""
+    users = [f"user{n}" for n in range(10)]
+    activity = Activity(at_ms=T0, stamp=stamp(0), excess=COSTS.switch(10) * owed)
+    epoch = {Mode.WRITE: 0, Mode.READ: 2}[mode]
+    return conversation(
+        users, mode=mode, mode_epoch=epoch, mode_reason=ModeReason.COST, activity=activity
+    )
+
+
+def test_what_is_reconsidered_returns_without_a_message() -> None:
+    group = busy(Mode.READ)
+    effects = diffuse(group, [Reconsider(GROUP)], ORDINARY)
+    assert group.head.mode is Mode.WRITE
+    assert [head.mode for head in effects.opened] == [Mode.RETURNING]
+    assert set(told(effects, StateChange)) == group.members
+
+
+def test_what_needs_no_switch_is_reconsidered_without_a_trace() -> None:
+    for group in (busy(Mode.READ, 0.5), busy(Mode.WRITE, 0.5), conversation(())):
+        assert diffuse(group, [Reconsider(GROUP)], ORDINARY) == Effects()
+
+
+def test_a_message_of_a_read_conversation_brings_none_back() -> None:
+    """Its members need not be known; the sweep finds what should return."""
+    group = busy(Mode.READ, 9.0)
+    group.members = None
+    effects = diffuse(group, [message(1, "user1")], ORDINARY)
+    assert group.head.mode is Mode.READ
+    assert effects.opened == []
+    assert effects.activities[GROUP].stamp == stamp(1)
+
+
+def test_a_message_that_has_cost_a_switch_is_the_last_that_is_diffused_alone() -> None:
+    group = busy(Mode.WRITE, 0.99)
+    effects = diffuse(group, [message(1, "user1")], ORDINARY)
+    assert (group.head.mode, group.head.mode_reason) == (Mode.READ, ModeReason.COST)
+    assert set(told(effects, MessageChange)) == group.members
+    assert set(told(effects, StateChange)) == group.members
+
+
+@pytest.mark.parametrize("behind", [0, 1, 200])
+def test_messages_behind_a_switch_in_its_batch_are_no_claim_for_the_way_back(behind: int) -> None:
+    group = busy(Mode.WRITE, 0.99)
+    effects = diffuse(group, [message(seq) for seq in range(1, 2 + behind)], ORDINARY)
+    assert group.head.mode is Mode.READ
+    assert group.head.activity.excess == pytest.approx(0, abs=1e-3)
+    assert effects.activities[GROUP] == group.head.activity
+    rested = policy.until(group.head, ORDINARY, T0 + 301_000)
+    assert policy.switch(rested, 10, ORDINARY, stamp(999), T0 + 301_000) is None
+
+
+def test_the_account_that_is_written_is_as_of_the_last_event_that_counted() -> None:
+    group = busy(Mode.WRITE, 0.0)
+    effects = diffuse(group, [message(1), message(2), joined("dee"), message(1)], ORDINARY)
+    assert effects.activities == {GROUP: group.head.activity}
+    assert group.head.activity.stamp == stamp(4), "an old message is a message too"
+
+
+def test_a_replayed_message_is_told_again_and_counted_once() -> None:
+    group = busy(Mode.WRITE, 0.0)
+    diffuse(group, [message(1)], ORDINARY)
+    counted = group.head.activity
+    again = diffuse(group, [message(1)], ORDINARY)
+    assert group.head.activity == counted
+    assert again.activities == {}
+    assert set(told(again, MessageChange)) == group.members
+
+
+# How much an event may cost.
+
+QUIET, EAGER = sizes(4, 2), lively()
+
+
+def concerned(event: Any, members: set[str]) -> set[str]:
+    """Whom an event is about."""
+    match event:
+        case Message():
+            return members | {event.sender_id}
+        case MembersJoined() | MembersLeft():
+            return set(event.user_ids)
+    return set()
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.builds(message, st.integers(1, 9), st.sampled_from([*TRIO, "robot"])),
+            st.builds(lambda users: joined(*users), st.sets(st.sampled_from("abcd"), min_size=1)),
+            st.builds(lambda users: left(*users), st.sets(st.sampled_from("abcd"), min_size=1)),
+            st.builds(
+                lambda how: ConversationSettings(GROUP, how),
+                st.sampled_from(["auto", "always_write", "always_read"]),
+            ),
+            st.just(Reconsider(GROUP)),
+        ),
+        max_size=12,
+    ),
+    st.sampled_from(Mode),
+    st.sampled_from([QUIET, EAGER]),
+    st.integers(0, 600_000),
+)
+def test_an_event_tells_whom_it_concerns_once_and_a_switch_every_member_once(
+    batch: list[Any], mode: Mode, rules: Rules, gap_ms: int
+) -> None:
+    group = conversation((*TRIO, "a", "b"), mode=mode, mode_epoch=int(mode))
+    diffusion = Diffusion({GROUP: group}, PARTITIONS, rules)
+    for number, event in enumerate(batch, 1):
+        before, switched = len(diffusion.effects.changes), set(diffusion.effects.closed)
+        read, members = group.head.mode is Mode.READ, set(group.members or ())
+        diffusion.conversation_event(event, stamp(number), T0 + number * gap_ms)
+        changes = [change for _, change in diffusion.effects.changes[before:]]
+        fences = Counter(
+            user
+            for change in changes
+            if isinstance(change, StateChange) and change.membership is None
+            for user in change.users
+        )
+        marks = Counter(user for change in changes for user in change.users) - fences
+        assert set(marks.values()) <= {1}
+        assert set(marks) <= concerned(event, members)
+        assert set(fences.values()) <= {1}
+        assert set(fences) <= (group.members or set())
+        assert not fences or set(diffusion.effects.closed) > switched, "a fence is of a switch"
+        if read and isinstance(event, Message):
+            assert set(marks) <= {event.sender_id}
+            assert not fences
 
 
 # Stamps.
@@ -460,6 +608,7 @@ def test_only_a_plain_message_of_a_read_conversation_needs_no_members(mode: Mode
     assert needs_members(joined("dee"), head)
     assert needs_members(left("dee"), head)
     assert needs_members(ConversationSettings(GROUP, "auto"), head)
+    assert needs_members(Reconsider(GROUP), head)
 
 
 def test_a_conversation_nobody_knows_needs_its_members() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import pytest
@@ -32,8 +33,6 @@ from tests.unit.streams.support import COSTS, T0, WINDOW_MS, ordinary, stamp
 SETTINGS = ordinary(
     members_max=100, members_return=60, small_members=5, rows_per_second_max=0.05, dwell_s=300
 )
-PER_WINDOW = 1_000 / WINDOW_MS
-"""Rows a second and member at most: a fifth of a row bound of 0.05 takes 6 members."""
 DWELL_MS = 300_000
 STABLE = (Mode.WRITE, Mode.READ)
 QUIET, BUSY = Activity(at_ms=T0), Activity(at_ms=T0, rate=10.0, volume=10.0)
@@ -76,7 +75,7 @@ WRITE, READ = Mode.WRITE, Mode.READ
 OVERRIDE, MEMBERS = ModeReason.OVERRIDE, ModeReason.MEMBERS
 ROWS, COST, NEW = ModeReason.ROWS, ModeReason.COST, ModeReason.NEW
 MANY = WRITE_MEMBERS_MAX + 1
-HALF = int(0.05 * ROWS_RETURN_SHARE / PER_WINDOW)
+HALF = int(0.05 * ROWS_RETURN_SHARE * WINDOW_MS / 1_000)
 """Members of a busy conversation that make just the rows at which it may return."""
 
 
@@ -157,7 +156,7 @@ def named(value: Any) -> str | None:
 
 def test_every_rule_is_walked() -> None:
     assert tuple(TABLE) == RULES
-    assert tuple(CONTESTED) == tuple(zip(RULES, RULES[1:], strict=False))
+    assert tuple(CONTESTED) == tuple(pairwise(RULES))
 
 
 @pytest.mark.parametrize(

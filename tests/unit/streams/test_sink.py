@@ -7,18 +7,21 @@ from typing import Any
 import msgspec
 import pytest
 
+from infra.cassandra.swept_conversations import bucket_of
 from infra.kafka.dead_letters import decode, letter
 from infra.kafka.delivery import NotDelivered
 from schemas import topics
-from schemas.changes import ReadChange, StateChange
+from schemas.changes import Membership, MessageChange, ReadChange, StateChange
 from schemas.codec import decode_change
-from schemas.heads import Head, Mode
+from schemas.conversations import NO_CAP
+from schemas.heads import Activity, Head, Mode, ModeReason
 from streams.effects import Effects
+from streams.pace import Pace
 from streams.sink import Sink
 from tests.unit.infra.cassandra.support import Bound, Cells, Killed, written
 from tests.unit.streams.support import GROUP, T0, UNPACED, run
 
-STEPS = ("heads", "changes", "belonging")
+NEW_MEMBER = {"user_max_seq": NO_CAP, "at_ms": T0}
 
 
 class Journal(Cells):
@@ -52,7 +55,10 @@ def everything() -> Effects:
     effects.members[GROUP, "bob"] = (True, 9)
     effects.counts[GROUP] = (4, 9)
     effects.overrides[GROUP] = ("always_read", 9)
-    effects.closed[GROUP] = Head(GROUP, mode=Mode.READ, mode_epoch=2)
+    effects.activities[GROUP] = Activity(at_ms=T0, stamp=9, rate=0.5, volume=0.25, excess=3.0)
+    effects.closed[GROUP] = Head(
+        GROUP, mode=Mode.READ, mode_epoch=2, mode_since_ms=T0, mode_reason=ModeReason.COST
+    )
     return effects
 
 
@@ -70,6 +76,7 @@ def kinds(journal: Journal) -> list[str]:
         "members_by_conversation:member": "belonging",
         "conversation_heads:member_count": "belonging",
         "conversation_heads:diffusion": "belonging",
+        "conversation_heads:activity_at_ms": "belonging",
         f"conversation_heads:mode:{Mode.READ}": "belonging",
     }
     found = []
@@ -88,8 +95,66 @@ def test_heads_then_changes_then_belonging() -> None:
         *["heads"] * 2,
         *["changes"] * 2,
         "flush",
-        *["belonging"] * 4,
+        *["belonging"] * 5,
     ]
+
+
+def test_every_mode_is_written_with_its_note_for_the_sweep() -> None:
+    """A conversation that is not plainly diffused and not noted would never come back."""
+    journal = Journal()
+    apply(journal, everything())
+    modes = [what["mode"] for name, what in journal.done if "mode" in (what or ())]
+    notes = [what["swept"] for name, what in journal.done if name == "swept_conversations"]
+    assert modes == [Mode.LEAVING, Mode.READ]
+    assert notes == [True, True]
+    back = Effects()
+    back.opened.append(Head(GROUP, mode=Mode.RETURNING, mode_epoch=3))
+    back.closed[GROUP] = Head(GROUP, mode=Mode.WRITE, mode_epoch=4)
+    apply(journal, back)
+    assert journal.table("swept_conversations") == {(bucket_of(GROUP), GROUP): {"swept": False}}
+
+
+def test_a_mode_is_closed_only_with_the_delivery() -> None:
+    journal = Journal()
+    journal.flush_error = NotDelivered("away")
+    with pytest.raises(NotDelivered):
+        apply(journal, everything())
+    head = journal.table("conversation_heads")[GROUP,]
+    assert (head["mode"], head["mode_epoch"]) == (Mode.LEAVING, 1)
+
+
+def test_the_settled_account_is_written_before_the_mode_that_it_is_settled_for() -> None:
+    """The mode without it would charge the new mode with what the old one had cost."""
+    journal = Journal()
+    apply(journal, everything())
+    tables = [[written(one)[0] for (one,) in batches] for batches in journal.rounds]
+    assert tables[-1] == ["conversation_heads", "swept_conversations"]
+    *_, counted, closed = [
+        {column for (one,) in batches for column in written(one)[1]} for batches in journal.rounds
+    ]
+    assert "activity_at_ms" in counted
+    assert "mode" not in counted
+    assert "mode" in closed
+
+
+def test_fences_and_mass_changes_are_paced_and_messages_are_not() -> None:
+    crowd = tuple(f"user{n}" for n in range(30))
+    taken: list[int] = []
+
+    class Watched(Pace):
+        def take(self, users: int) -> None:
+            taken.append(users)
+
+    effects = Effects()
+    effects.changes += [
+        (0, StateChange(GROUP, crowd, 9, read_side=True, mode_epoch=1)),
+        (0, MessageChange(GROUP, crowd, 7, T0)),
+        (0, StateChange(GROUP, ("ann",), 9, pinned=True)),
+        (1, StateChange(GROUP, crowd[:2], 9, membership=Membership(member=True, **NEW_MEMBER))),
+    ]
+    journal = Journal()
+    run(Sink(journal, journal, lambda: T0, Watched(1.0)).apply(effects, ()))
+    assert taken == [30, 2]
 
 
 def test_changes_keep_their_order_and_partition() -> None:
@@ -110,9 +175,15 @@ def test_what_is_written_is_what_the_effects_say() -> None:
         "updated_at_ms": T0 + 5,
         "mode": Mode.READ,
         "mode_epoch": 2,
-        "mode_since_ms": 0,
+        "mode_since_ms": T0,
+        "mode_reason": "cost",
         "member_count": 4,
         "diffusion": "always_read",
+        "activity_at_ms": T0,
+        "activity_stamp": 9,
+        "rate": 0.5,
+        "volume": 0.25,
+        "excess": 3.0,
     }
     assert {column: head[column] for column in expected} == expected
     assert journal.table("members_by_conversation") == {(GROUP, "bob"): {"member": True}}

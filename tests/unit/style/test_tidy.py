@@ -24,7 +24,7 @@ PURE_EXTERNALS = frozenset(
         "typing",
     }
 )  # fmt: skip
-PURE = ("schemas", "streams.policy", "streams.diffusion", "streams.effects", "consumers.coalesce",
+PURE = ("schemas", "streams.policy", "streams.activity", "streams.diffusion", "streams.effects", "consumers.coalesce",
         "syncapi.planner", "sdk.client.session")  # fmt: skip
 IMPURE = frozenset({"schemas.__main__"})
 
