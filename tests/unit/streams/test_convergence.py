@@ -27,7 +27,8 @@ from schemas.events import (
     UserConversationSettings,
 )
 from streams.policy import Rules
-from tests.unit.streams.support import Device, World, lively, sizes
+from tests.unit.streams.support import lively, sizes
+from tests.unit.streams.world import Device, World
 
 USERS = ("ann", "bob", "cid", "dee", "eve")
 GROUPS = ("sg_1", "n_2")

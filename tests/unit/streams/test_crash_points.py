@@ -13,7 +13,8 @@ from schemas.events import ConversationSettings, MembersJoined, MembersLeft, Mes
 from schemas.heads import Mode
 from streams.activity import Costs
 from streams.policy import Rules
-from tests.unit.streams.support import GROUP, WINDOW_MS, Device, World, ordinary, sizes
+from tests.unit.streams.support import GROUP, WINDOW_MS, ordinary, sizes
+from tests.unit.streams.world import Device, World
 
 HOUR_MS = 3_600_000
 USERS = ("ann", "bob", "cid", "dee")
