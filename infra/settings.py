@@ -115,6 +115,10 @@ class LogSettings(Section):
         return self
 
 
+MARK_SHARE_MAX = 0.9
+"""Up to here no constant activity makes the policy switch more than twice (tests/unit/streams)."""
+
+
 class PolicySettings(Section):
     """Who is diffused: by size, by activity, and what that costs. Costs are in rows written."""
 
@@ -150,6 +154,11 @@ class PolicySettings(Section):
             raise ValueError(
                 "policy.members_return must be below policy.members_max: a group between them "
                 "would switch with every join and leave"
+            )
+        if self.mark_cost > MARK_SHARE_MAX * self.row_cost:
+            raise ValueError(
+                f"policy.mark_cost must be at most {MARK_SHARE_MAX} of policy.row_cost: a mark is "
+                "cheaper than the row it is folded into, and a policy told otherwise would flap"
             )
         if self.small_members > self.members_return:
             raise ValueError("policy.small_members must be at most policy.members_return")

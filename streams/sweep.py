@@ -41,6 +41,7 @@ class Sweep:
         self._rules = rules
         self._partitions = partitions
         self._clock = clock
+        self._turn = 0
 
     async def run(self, owned: Callable[[], Iterable[int]], interval_s: float) -> None:
         """Sweep for ever; raises what Cassandra and Kafka raise when they are away for long."""
@@ -57,7 +58,10 @@ class Sweep:
             seen += len(heads)
             due += [head for head in heads if self._is_due(head)]
         metrics.stream_read_conversations.set(seen)
-        some = due[:RETURNS_PER_SWEEP_MAX]
+        # Not always from the front: what is stuck there must not keep the others waiting for ever.
+        start = self._turn % len(due) if len(due) > RETURNS_PER_SWEEP_MAX else 0
+        some = (due[start:] + due[:start])[:RETURNS_PER_SWEEP_MAX]
+        self._turn = start + len(some)
         if some:
             await asyncio.to_thread(self._write, some)
             metrics.stream_reconsidered.inc(len(some))

@@ -207,6 +207,14 @@ def test_what_is_reconsidered_in_one_sweep_is_bounded_and_the_rest_is_not_lost()
     assert {*first, *second} == {one.conversation_id for one in heads}
 
 
+def test_who_is_due_and_stuck_does_not_keep_the_others_waiting() -> None:
+    place = Place()
+    heads = [place.put(head(f"sg_{n}", owed=1.0)) for n in range(RETURNS_PER_SWEEP_MAX + 30)]
+    # Nobody takes the reconsidered up, so all stay due: the next sweep begins where this one ended.
+    reconsidered = {*place.once(), *place.once()}
+    assert reconsidered == {one.conversation_id for one in heads}
+
+
 def test_the_sweep_goes_on_with_the_partitions_of_that_moment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
