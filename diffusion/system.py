@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,13 +94,12 @@ def running(
     stream_workers: int,
     materializers: int,
     report: Report,
-    environment: Mapping[str, str] | None = None,
 ) -> Iterator[System]:
     """Migrate, start the programs against servers that answer already, wait until the API is
     ready.
     """
     migrate(settings, report)
-    variables = {**environment_of(settings), **(environment or {})}
+    variables = environment_of(settings)
     with Processes() as processes:
         ports = iter(free_ports(stream_workers + materializers))
         for kind, count in (("stream-worker", stream_workers), ("materializer", materializers)):

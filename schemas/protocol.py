@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from schemas import limits
 from schemas.conversations import ConversationState, OwnState
@@ -80,8 +81,7 @@ class SyncResponse(Struct, frozen=True, omit_defaults=True):
 
     A full answer with `reset` set is the *first* page: what the client holds and no page names is
     gone when the last page is applied. `page` asks for the next one; `cursor` is to be stored with
-    the entries, in one transaction, and is absent until the last page. `total` counts the
-    conversations of the whole state, as far as the first page knows.
+    the entries, in one transaction, and is absent until the last page.
     """
 
     path: Literal["delta", "full"]
@@ -105,16 +105,7 @@ def merge(state: ConversationState | None, entry: ConversationEntry) -> Conversa
     if entry.own is not None:
         own = entry.own
         if held.own.min_seq > own.min_seq:
-            own = OwnState(
-                own.member,
-                own.membership_at_ms,
-                own.user_max_seq,
-                held.own.min_seq,
-                own.deleted_seq,
-                own.deleted_at_ms,
-                own.pinned,
-                own.muted,
-            )
+            own = replace(own, min_seq=held.own.min_seq)
     return ConversationState(
         conversation_id=held.conversation_id,
         max_seq=entry.max_seq if newer and entry.max_seq is not None else held.max_seq,

@@ -22,7 +22,6 @@ from typing import Any, Final
 import faust
 from faust.types import EventT
 
-from infra import metrics
 from infra.cassandra.session import Session
 from infra.cassandra.topic_epochs import Epoch
 from infra.clock import now_ms
@@ -274,6 +273,3 @@ def _require_compiled_faust() -> None:
             "This Faust has no compiled stream loop, and its pure-Python one can lose records in a "
             "rebalance. Install the faust-streaming wheel, and unset NO_CYTHON."
         )
-
-
-metrics.stream_cached_conversations.set(0)
