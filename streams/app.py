@@ -67,18 +67,11 @@ def build(settings: Settings, session: Session, epochs: dict[str, Epoch]) -> fau
     partitions = epochs[topics.CHANGES.name].partitions
     cache = ConversationCache(session, settings.stream.cached_members_max)
 
-    ownership = Ownership(app)
-
     async def on_revoked(*_: Any, **__: Any) -> None:
         log.info("partitions revoked: the cache is dropped")
-        ownership.suspend()
         cache.drop()
 
-    async def on_assigned(*_: Any, **__: Any) -> None:
-        ownership.resume()
-
     app.on_partitions_revoked.connect(on_revoked, weak=False)
-    app.on_partitions_assigned.connect(on_assigned, weak=False)
     conversations = ConversationPipeline(
         _sink(settings, session, "conversations"),
         epochs,
@@ -94,8 +87,8 @@ def build(settings: Settings, session: Session, epochs: dict[str, Epoch]) -> fau
         partitions=partitions,
         rules=rules,
     )
-    _agent(app, settings, topics.CONVERSATION_WRITES.name, conversations, ownership)
-    _agent(app, settings, topics.USER_WRITES.name, users, ownership)
+    _agent(app, settings, topics.CONVERSATION_WRITES.name, conversations)
+    _agent(app, settings, topics.USER_WRITES.name, users)
     source = epochs[topics.CONVERSATION_WRITES.name]
     delivery = Delivery(settings.kafka, "diffusion-streams-sweep")
     sweep = Sweep(session, delivery, rules, source.partitions, now_ms)
@@ -157,38 +150,7 @@ def _app(settings: Settings) -> faust.App:
     )
 
 
-class Ownership:
-    """Whether what was fetched is still this worker's to process.
-
-    A batch under way when partitions are revoked is finished: its successor does the same from the
-    same state, and their effects merge. A *second* one is not begun: by then the successor may have
-    gone on, and what this worker would decide, of state it no longer sees, need not merge with it.
-    What is left undone is not acknowledged, and so is fetched by whoever has the partition next.
-    """
-
-    def __init__(self, app: faust.App) -> None:
-        self._app = app
-        self._suspended = False
-
-    def suspend(self) -> None:
-        """Partitions were revoked; nothing is ours until some are assigned."""
-        self._suspended = True
-
-    def resume(self) -> None:
-        """Partitions were assigned, in a new generation of the group."""
-        self._suspended = False
-
-    def holds(self, events: Sequence[EventT[bytes]]) -> bool:
-        """Whether all of them were fetched in the present generation."""
-        generation = self._app.consumer_generation_id
-        return not self._suspended and all(
-            event.message.generation_id == generation for event in events
-        )
-
-
-def _agent(
-    app: faust.App, settings: Settings, topic: str, pipeline: Pipeline[Any], ownership: Ownership
-) -> None:
+def _agent(app: faust.App, settings: Settings, topic: str, pipeline: Pipeline[Any]) -> None:
     source = app.topic(topic, value_type=bytes, value_serializer="raw", key_serializer="raw")
     stream_settings = settings.stream
 
@@ -198,9 +160,6 @@ def _agent(
         )
         async for batch in batches:
             for part in _cut(batch):
-                if not ownership.holds(part):
-                    log.info("records of %s fetched before a rebalance are left alone", topic)
-                    continue
                 try:
                     await pipeline.process([_record(event) for event in part])
                 except Exception:

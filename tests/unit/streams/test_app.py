@@ -1,4 +1,4 @@
-"""What of the Faust shell can be looked at without Faust: cutting batches, and whose they are."""
+"""What of the Faust shell can be looked at without Faust: cutting batches."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from streams import app
-from streams.app import Ownership
 
 
 def event(size: int = 10, generation: int = 3) -> Any:
@@ -40,16 +39,3 @@ def test_a_batch_is_cut_by_bytes_in_order(
 def test_a_record_without_a_value_is_cut_too() -> None:
     nothing: Any = SimpleNamespace(message=SimpleNamespace(value=None, generation_id=3))
     assert [len(part) for part in app._cut([nothing, nothing])] == [2]
-
-
-def test_what_was_fetched_before_a_rebalance_is_not_begun() -> None:
-    faust_app: Any = SimpleNamespace(consumer_generation_id=3)
-    ownership = Ownership(faust_app)
-    assert ownership.holds([event(), event()])
-    ownership.suspend()
-    assert not ownership.holds([event()]), "revoked, and not assigned yet"
-    faust_app.consumer_generation_id = 4
-    ownership.resume()
-    assert not ownership.holds([event(generation=3)]), "fetched by who we were"
-    assert not ownership.holds([event(generation=4), event(generation=3)])
-    assert ownership.holds([event(generation=4)])
