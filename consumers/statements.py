@@ -12,7 +12,13 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from consumers.coalesce import Fold, InboxFold, RowFold
-from infra.cassandra import changes_by_user, inbox, module_changes_by_user, read_side_by_user
+from infra.cassandra import (
+    changes_by_user,
+    inbox,
+    module_changes_by_user,
+    pinned_by_user,
+    read_side_by_user,
+)
 from infra.cassandra.changes_by_user import RowKey
 from infra.cassandra.session import Session, Statement
 
@@ -22,7 +28,9 @@ user with more in one batch gets his rows in several, one after the other, oldes
 
 
 def state(session: Session, fold: Fold) -> dict[str, list[Statement]]:
-    """Statements of the inbox and the read-side set, by user: what the index points at."""
+    """Statements of the inbox, the pinned list and the read-side set, by user: what the index
+    points at.
+    """
     statements: dict[str, list[Statement]] = {}
     for (user, conversation_id), cells in fold.inbox.items():
         statements.setdefault(user, []).extend(_inbox(session, user, conversation_id, cells))
@@ -155,6 +163,8 @@ def _inbox(
     if cells.pinned is not None:
         stamp, value = cells.pinned
         yield inbox.pinned(session, user, conversation_id, value=value, stamp=stamp)
+        # The same cell again, in the list that is read whole.
+        yield pinned_by_user.pinned(session, user, conversation_id, value=value, stamp=stamp)
     if cells.muted is not None:
         stamp, value = cells.muted
         yield inbox.muted(session, user, conversation_id, value=value, stamp=stamp)

@@ -201,7 +201,7 @@ def replay(
 
 
 @app.command
-def sync(
+def sync(  # noqa: PLR0913  # the options of a command
     user: str,
     *,
     url: str | None = None,
@@ -209,6 +209,7 @@ def sync(
     device: str = "terminal",
     store: str = ":memory:",
     limit: int = 20,
+    devices: Annotated[bool, Parameter(negative=())] = False,
     json: Json = False,
 ) -> None:
     """Sync a device of a user and show its conversations.
@@ -223,11 +224,29 @@ def sync(
         SQLite file of the device; by default a new device every time.
     limit
         How many conversations to show.
+    devices
+        Sync nothing: show the devices of the user that came back with a cursor, and how far behind
+        each is, as Cassandra has them.
 
     """
+    if devices:
+        _devices(user, json=json)
+        return
     from diffusion.sync import sync as run
 
     run(user, url=url, token=token, device=device, store=store, limit=limit, json=json)
+
+
+def _devices(user: str, *, json: bool) -> None:
+    from diffusion import devices
+    from infra.settings import load
+
+    settings = load()
+    found = devices.run(settings, user)
+    if json:
+        _print({"user_id": user, "devices": [one.as_json() for one in found]})
+    else:
+        devices.show(user, found, settings.api.device_ttl_days)
 
 
 @app.command

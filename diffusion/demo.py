@@ -65,7 +65,7 @@ class Visit:
     what: str
     conversations: int
     path: str
-    reset: str | None
+    reason: str | None
     changed: int
     round_trips: int
     bytes_up: int
@@ -364,7 +364,7 @@ def _visit(  # a record's fields, once
         what=what,
         conversations=conversations,
         path=report.path,
-        reset=report.reset,
+        reason=report.reason,
         changed=report.entries,
         round_trips=report.round_trips,
         bytes_up=report.bytes_up,

@@ -85,6 +85,13 @@ class Processes:
             process.send_signal(signal.SIGKILL)
             return process.pid
 
+    def pid(self, name: str) -> int:
+        """Process id of a child, as it runs now."""
+        with self._lock:
+            process = self._children[name].process
+            assert process is not None
+            return process.pid
+
     def check(self) -> None:
         """Raise `ProcessFailed` for a child that keeps ending, with the end of its log."""
         for child in self._all():

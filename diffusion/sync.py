@@ -54,7 +54,7 @@ def sync(  # the options of a command
 
 def _show(report: SyncReport, found: list[ConversationView], total: int) -> None:
     console = Console(highlight=False)
-    reason = f" ({report.reset})" if report.reset else ""
+    reason = f" ({report.reason})" if report.reason else ""
     console.print(
         f"path {report.path}{reason}: {report.entries} conversations in {report.round_trips} round "
         f"trips, {report.bytes_up:,} bytes up, {report.bytes_down:,} down, "

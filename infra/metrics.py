@@ -14,6 +14,8 @@ from schemas.errors import PermanentError
 
 _BATCH = (1, 10, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000)
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_HOUR, _DAY = 3_600, 86_400
+_AWAY = (1, 10, 60, 600, _HOUR, 6 * _HOUR, _DAY, 3 * _DAY, 7 * _DAY, 14 * _DAY, 30 * _DAY)
 
 # Stream worker: write events in, change records out.
 stream_events = Counter(
@@ -84,16 +86,57 @@ materializer_change_age_seconds = Gauge(
 )
 
 # Sync API.
-api_syncs = Counter(
-    "diffusion_api_syncs", "Sync answers, by path and reset reason.", ["path", "reset"]
-)
+api_syncs = Counter("diffusion_api_syncs", "Sync answers, by path and reason.", ["path", "reason"])
 api_sync_seconds = Histogram(
     "diffusion_api_sync_seconds", "Time to answer a sync request.", ["path"], buckets=_SECONDS
 )
 api_entries = Histogram(
     "diffusion_api_entries", "Conversations in a sync answer.", ["path"], buckets=_BATCH
 )
+api_device_notes = Counter(
+    "diffusion_api_device_notes",
+    "Cursors that devices sent back, by outcome: written, skipped, dropped or failed.",
+    ["outcome"],
+)
+api_device_age_seconds = Histogram(
+    "diffusion_api_device_age_seconds",
+    "Time from a cursor issued to its device coming back with it.",
+    buckets=_AWAY,
+)
 api_errors = Counter("diffusion_api_errors", "Requests refused or failed, by status.", ["status"])
+
+api_connections = Gauge("diffusion_api_connections", "Persistent connections that stand.")
+api_frames = Counter(
+    "diffusion_api_frames",
+    "Frames of persistent connections, by kind: sync, ping, unreadable; answer, pong, problem, "
+    "poke, drain.",
+    ["kind"],
+)
+api_closes = Counter(
+    "diffusion_api_closes",
+    "Connections that ended, by reason: gone (the client, or the way to it), idle, resync (a slow "
+    "reader), expired, drain.",
+    ["reason"],
+)
+api_pokes = Counter(
+    "diffusion_api_pokes",
+    "Pokes, by outcome: sent, coalesced with one not yet taken, no_connection.",
+    ["outcome"],
+)
+api_poke_seconds = Histogram(
+    "diffusion_api_poke_seconds",
+    "Time from a change appended to the change log to the poke of its user.",
+    buckets=_SECONDS,
+)
+api_poke_feed = Gauge(
+    "diffusion_api_poke_feed", "1 while the change log is followed for pokes, 0 while it is not."
+)
+api_poke_feed_gaps = Counter(
+    "diffusion_api_poke_feed_gaps", "Times the change log was taken up anew, and everybody poked."
+)
+api_poke_feed_lag_seconds = Gauge(
+    "diffusion_api_poke_feed_lag_seconds", "Age of the last change record when it was seen."
+)
 
 process_peak = Gauge(
     "diffusion_process_peak_resident_bytes", "Largest resident memory of this process so far."

@@ -202,7 +202,31 @@ class ApiSettings(Section):
     """Authenticates cursors; all instances share it. Empty: derived from `jwt_secret`."""
     rows_per_sync_max: int = Field(default=20_000, ge=100, le=1_000_000)
     """Change rows read for one answer; a user with more is corrected in full."""
+    changes_per_delta_max: int = Field(default=2_000, ge=1, le=100_000)
+    """Changed conversations told by one delta, over all its pages; each page reads all their rows
+    again, so with more of them the snapshot costs less, and shows the list sooner."""
+    device_ttl_days: float = Field(default=90.0, ge=2, le=1_825)
+    """How long the last cursor of a device that does not return is kept, for operators. At
+    least two days, because a device with nothing new is noted once a day."""
+    connections_max: int = Field(default=5_000, ge=1, le=100_000)
+    """Persistent connections of one process: at some 35 KB each, 170 MB. More get 503."""
+    connections_per_user_max: int = Field(default=8, ge=1, le=1_000)
+    """Of one user in one process: a phone, a tablet, computers and tabs. More get 429."""
+    idle_s: float = Field(default=3_600.0, gt=0, le=86_400)
+    """A connection without a frame of the client for so long is closed; an app that is used sends
+    one."""
+    pokes: bool = True
+    """Tell connected users when something changed for them. Needs Kafka; without, they ask."""
     drain_s: float = Field(default=10.0, ge=0, le=300)
+    """Requests under way are given so long when the process is asked to end."""
+    reconnect_spread_s: float = Field(default=30.0, ge=0, le=3_600)
+    """Connections of a process that ends are told to come back spread over so long: 5,000 of them
+    are 170 handshakes a second for those that stay."""
+
+    @property
+    def device_ttl_s(self) -> int:
+        """`device_ttl_days` in seconds."""
+        return int(self.device_ttl_days * 86_400)
 
     @model_validator(mode="after")
     def _secret_is_long_enough(self) -> ApiSettings:

@@ -8,8 +8,9 @@ A cursor says: every conversation change up to `version` inclusive, and every mo
 `modules_version` inclusive, is with the client. They are two, because they are read from two
 tables, and two reads are no snapshot. `window_ms` and `modules_window_ms` are the starts of the
 windows from which later ones must be looked for; `heads_digest` sums up the read-side heads as the
-client has them; `issued_at_ms` is the server's clock when it began the answer, which decides
-expiry and what counts as news on the read side.
+client has them, `pinned_digest` its list of pinned conversations; `issued_at_ms` is the server's
+clock when it began the answer, which decides expiry and what counts as news on the read side;
+`crowded` says that its window holds many older changes, so that they are worth filtering out.
 """
 
 from __future__ import annotations
@@ -42,8 +43,29 @@ _Time = Annotated[int, Meta(ge=0, le=TIME_MS_MAX)]
 _Epoch = Annotated[int, Meta(ge=0, le=EPOCH_MAX)]
 
 
-class Cursor(Struct, frozen=True, array_like=True, tag="c1"):
-    """Where a device stands in its user's line of changes."""
+class Rest(Struct, frozen=True, array_like=True):
+    """What is still missing under a cursor, because a page of a delta told the newest first.
+
+    The delta leads to `version` and `modules_version`. Of the changes up to there, those of
+    conversations below `below`, of modules below `modules_below`, and of read-side heads below the
+    place (`heads_below_ms`, `heads_below_id`) were not told, all exclusive; 0 means that all were.
+    The other fields are those of the cursor when the delta is complete.
+    """
+
+    version: _Version
+    window_ms: _Time
+    below: _Version
+    modules_version: _Version
+    modules_window_ms: _Time
+    modules_below: _Version
+    heads_below_ms: _Time
+    heads_below_id: Annotated[str, Meta(max_length=CONVERSATION_ID_CHARS_MAX)]
+    issued_at_ms: _Time
+    heads_digest: bytes
+
+
+class Cursor(Struct, frozen=True, array_like=True, tag="c2"):
+    """Where a device stands in its user's line of changes. `rest`: in the middle of a delta."""
 
     user_digest: bytes
     epoch: _Epoch
@@ -53,9 +75,12 @@ class Cursor(Struct, frozen=True, array_like=True, tag="c1"):
     modules_window_ms: _Time
     issued_at_ms: _Time
     heads_digest: bytes = b""
+    pinned_digest: bytes = b""
+    crowded: bool = False
+    rest: Rest | None = None
 
 
-class PageToken(Struct, frozen=True, array_like=True, tag="p1"):
+class PageToken(Struct, frozen=True, array_like=True, tag="p2"):
     """Where a full correction stands: the cursor fixed before page one, and the last id of the
     page.
 

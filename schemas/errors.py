@@ -3,7 +3,11 @@
     DiffusionError
     ├── InputError          the other side sent what the contract does not allow
     │   ├── DecodeError     bytes that are not a record of this contract
-    │   └── TokenError      a cursor or page token that this server did not issue in this form
+    │   ├── UnreadableError  a body or frame of the sync protocol that cannot be read
+    │   ├── TooLargeError   a body or frame above its bound, packed or unpacked
+    │   ├── UnsupportedVersionError  a protocol version that this side does not speak
+    │   ├── TokenError      a cursor or page token that this server did not issue in this form
+    │   └── RefusedTokenError  the same as the client gets it, with a reason in one word
     ├── RetryableError      the world is away for now: the same call may succeed later
     └── PermanentError      a state that needs a person: wrong settings, a log that does not fit
 
@@ -25,8 +29,32 @@ class DecodeError(InputError):
     """Bytes that are not a record of this contract; the message says where and why."""
 
 
+class UnreadableError(InputError):
+    """A body or frame that is damaged, cut off, or does not fit its type; the message says what."""
+
+
+class TooLargeError(InputError):
+    """A body or frame larger than its bound, as it came or unpacked."""
+
+
+class UnsupportedVersionError(InputError):
+    """A protocol version that this side does not speak; `supported` are those that it does."""
+
+    def __init__(self, message: str, supported: tuple[int, ...]) -> None:
+        super().__init__(message)
+        self.supported = supported
+
+
 class TokenError(InputError):
     """A cursor or page token that is damaged, forged, or from another version of the format."""
+
+
+class RefusedTokenError(InputError):
+    """A token that the client must forget; `reason` says why (`schemas.protocol.Reason`)."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class RetryableError(DiffusionError):

@@ -72,11 +72,47 @@ CONVERSATIONS_PER_PAGE_MAX: Final = 1_000
 
 CONVERSATIONS_PER_PAGE_DEFAULT: Final = 500
 
+MODULE_ITEMS_PER_ANSWER_MAX: Final = 1_000
+"""Items of all user modules in one answer."""
+
+MODULE_ITEMS_PER_ANSWER_DEFAULT: Final = 500
+
+ANSWER_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Bytes of an answer before compression: the most that a client may ask for, and that any holds."""
+
+ANSWER_BYTES_MIN: Final = 8_192
+"""Room for the longest cursor, one entry and one module item with the longest ids."""
+
+ANSWER_BYTES_DEFAULT: Final = 512 * 1024
+"""Room for 1,000 entries with ids of common length."""
+
+PINNED_MAX: Final = 1_000
+"""Ids in the list of pinned conversations; who pins more gets no list, only the entries."""
+
+ROOT_BYTES: Final = 16
+"""128 bits: states that differ have the same root by chance once in 3e38."""
+
+RANGE_BITS_MAX: Final = 32
+"""Bits of a conversation key that can name a range; 2^32 ranges would hold one row each."""
+
+RANGES_MAX: Final = 4_096
+"""Ranges in one message of a correction; a fraction of a frame."""
+
+RANGE_DIGEST_BYTES: Final = 4
+"""Of a range digest, and of a row hash: one change in 4e9 hides from it, and the root finds it."""
+
+SKETCH_BYTES_MAX: Final = 40_960
+"""4,096 cells: some 3,000 rows that differ. Beyond, listing ranges or paging costs less."""
+
+REQUEST_ID_MAX: Final = 2**31 - 1
+"""Ids of requests on one connection; a client may start again at 0 after it."""
+
 CURSOR_CHARS_MAX: Final = 2_048
 """Cursors and page tokens are shorter by far; longer input is refused before it is decoded."""
 
-REQUEST_BYTES_MAX: Final = 65_536
-"""A sync request is a few hundred bytes; the bound leaves room for correction digests."""
+REQUEST_BYTES_MAX: Final = 131_072
+"""A sync request is a few hundred bytes; the bound leaves room for a sketch in base64, or for the
+row hashes of 20,000 conversations."""
 
 assert EPOCH_BITS + OFFSET_BITS == 53, "a version is a JavaScript-safe integer"
 assert EVENTS_PER_RECORD_MAX <= 2**STAMP_INDEX_BITS
@@ -86,3 +122,5 @@ assert MEMBERS_PER_EVENT_MAX * (USER_ID_CHARS_MAX * 4 + 3) < EVENT_RECORD_BYTES_
 assert CHANGES_PER_ANSWER_DEFAULT <= CHANGES_PER_ANSWER_MAX
 assert CONVERSATIONS_PER_PAGE_DEFAULT <= CONVERSATIONS_PER_PAGE_MAX
 assert CONVERSATION_ID_CHARS_MAX >= 2 * USER_ID_CHARS_MAX
+assert ANSWER_BYTES_MIN <= ANSWER_BYTES_DEFAULT <= ANSWER_BYTES_MAX
+assert SKETCH_BYTES_MAX * 4 // 3 + CURSOR_CHARS_MAX < REQUEST_BYTES_MAX

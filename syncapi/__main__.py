@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
-import uvicorn
+import logging
+import sys
+from typing import Final
 
 from infra.cassandra.schema import open_session
+from infra.files import allow_open_files
 from infra.settings import Settings, load
 from syncapi.app import build
+from syncapi.sockets import Server, config
+
+log = logging.getLogger("diffusion.api")
+
+FILES_BESIDE_CONNECTIONS: Final = 512
+"""Files that are no persistent connection: requests over HTTP, Kafka, Cassandra, libraries."""
 
 
 def main(settings: Settings | None = None) -> None:
     """Serve until a signal; raises `DiffusionError` when it cannot start."""
     settings = settings or load()
+    api = settings.api
     # Before the server: what is wrong with the store is one sentence, not a failed start-up.
     session = open_session(settings.cassandra)
-    uvicorn.run(
-        build(settings, session),
-        host=settings.api.host,
-        port=settings.api.port,
-        log_level="warning",
-        access_log=False,
-        loop="uvloop",
-        http="httptools",
-        timeout_graceful_shutdown=int(settings.api.drain_s),
-    )
+    wanted = api.connections_max + FILES_BESIDE_CONNECTIONS
+    if (allowed := allow_open_files(wanted)) < wanted:
+        log.warning(
+            "%d open files are allowed, fewer than api.connections_max may need: raise `ulimit -n`",
+            allowed,
+        )
+    app = build(settings, session, pokes=api.pokes)
+    server = Server(config(app, api.host, api.port), app.state.hub, api.drain_s)
+    server.run()
+    if not server.started:
+        sys.exit(1)
 
 
 if __name__ == "__main__":

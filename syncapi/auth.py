@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from typing import Final
+from typing import Final, NamedTuple
 
 import jwt
 
@@ -24,6 +24,13 @@ class NotAuthenticated(InputError):
     """The request does not say in a valid way whose it is."""
 
 
+class Identity(NamedTuple):
+    """Who asks, and until when the token says so (milliseconds since 1970, leeway included)."""
+
+    user_id: str
+    until_ms: int
+
+
 class Authenticator:
     """Checks tokens. Stateless; a token is valid until it expires."""
 
@@ -33,6 +40,10 @@ class Authenticator:
 
     def user_of(self, authorization: str | None) -> str:
         """User id of an `Authorization` header; raises `NotAuthenticated` with the reason."""
+        return self.identify(authorization).user_id
+
+    def identify(self, authorization: str | None) -> Identity:
+        """Whose an `Authorization` header is, and until when; raises `NotAuthenticated`."""
         scheme, _, token = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise NotAuthenticated("Send `Authorization: Bearer <token>`.")
@@ -56,7 +67,7 @@ class Authenticator:
             raise NotAuthenticated("The token's `sub` is not a user id.")
         if not _is_utf8(user_id):
             raise NotAuthenticated("The token's `sub` is not a user id.")
-        return user_id
+        return Identity(user_id, (int(claims["exp"]) + LEEWAY_S) * 1_000)
 
 
 def _is_utf8(text: str) -> bool:

@@ -1,6 +1,8 @@
 """Problems: every answer that is no answer is a problem document (RFC 9457).
 
 The table `PROBLEMS` maps errors to a status; a test walks the error tree and finds none unmapped.
+Over HTTP a problem is JSON and uncompressed whatever `Accept` says: the negotiation may be what
+failed, and a person will read it.
 """
 
 from __future__ import annotations
@@ -10,36 +12,43 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from litestar import Request, Response
-from litestar.exceptions import HTTPException, ValidationException
+from litestar.exceptions import HTTPException
 from litestar.status_codes import (
     HTTP_400_BAD_REQUEST,
     HTTP_401_UNAUTHORIZED,
     HTTP_500_INTERNAL_SERVER_ERROR,
     HTTP_503_SERVICE_UNAVAILABLE,
 )
-from msgspec import Struct
 
 from infra import metrics
-from schemas.errors import DiffusionError, InputError, PermanentError, RetryableError
+from schemas.encoding import Format, encode
+from schemas.errors import (
+    DiffusionError,
+    InputError,
+    PermanentError,
+    RefusedTokenError,
+    RetryableError,
+    TooLargeError,
+    UnsupportedVersionError,
+)
+from schemas.frames import PROBLEM_TYPE, Problem
 from syncapi.auth import NotAuthenticated
+from syncapi.connections import TooManyConnections
+from syncapi.negotiation import HeaderTooLong, NotAcceptable, UnsupportedContent
 
 log = logging.getLogger("diffusion.api")
 
-PROBLEM_TYPE: Final = "application/problem+json"
 RETRY_AFTER_S: Final = 2
-
-
-class Problem(Struct, frozen=True, omit_defaults=True):
-    """A problem document. `type` is always `about:blank`: the status says it all."""
-
-    status: int
-    title: str
-    detail: str = ""
-    type: str = "about:blank"
-
 
 PROBLEMS: Final[dict[type[DiffusionError], tuple[int, str]]] = {
     NotAuthenticated: (401, "Not authenticated"),
+    NotAcceptable: (406, "No answer would be acceptable"),
+    TooLargeError: (413, "The request is too large"),
+    UnsupportedContent: (415, "The request is in an unknown form"),
+    TooManyConnections: (429, "Too many connections"),
+    HeaderTooLong: (431, "A header is too long"),
+    UnsupportedVersionError: (400, "The protocol version is not supported"),
+    RefusedTokenError: (400, "The cursor or page token is refused"),
     InputError: (400, "The request does not fit the schema"),
     RetryableError: (503, "Temporarily unavailable"),
     PermanentError: (500, "The service is not set up to answer"),
@@ -50,32 +59,42 @@ INTERNAL: Final = (500, "Internal error")
 """Of what is no error of ours, and of one that the table forgot."""
 
 
-def on_error(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
-    """Make a problem document of any error."""
-    headers: dict[str, str] = {}
-    if isinstance(error, DiffusionError):
-        status, title = next((PROBLEMS[c] for c in type(error).__mro__ if c in PROBLEMS), INTERNAL)
-        detail = str(error) if status < HTTP_500_INTERNAL_SERVER_ERROR else ""
-    elif isinstance(error, ValidationException):
-        status, title, detail = 400, PROBLEMS[InputError][1], _validation(error)
-    elif isinstance(error, RecursionError):
-        # Only the body's decoder goes as deep as its input says.
-        status, title, detail = 400, PROBLEMS[InputError][1], "The body is nested too deeply."
-    elif isinstance(error, HTTPException):
+def problem_of(error: Exception) -> Problem:
+    """Make a problem document of any error. What is our fault has no detail."""
+    if isinstance(error, HTTPException):
         status, title, detail = error.status_code, _title(error), error.detail
-        headers.update(error.headers or {})
     else:
-        (status, title), detail = INTERNAL, ""
-    if status >= HTTP_500_INTERNAL_SERVER_ERROR:
+        kinds = type(error).__mro__
+        status, title = next((PROBLEMS[kind] for kind in kinds if kind in PROBLEMS), INTERNAL)
+        detail = str(error)
+    return Problem(
+        status=status,
+        title=title,
+        detail=detail if status < HTTP_500_INTERNAL_SERVER_ERROR else "",
+        reason=error.reason if isinstance(error, RefusedTokenError) else None,
+        supported=error.supported if isinstance(error, UnsupportedVersionError) else None,
+        retry_after_ms=RETRY_AFTER_S * 1_000 if status == HTTP_503_SERVICE_UNAVAILABLE else None,
+    )
+
+
+def on_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """Answer with the problem document of an error; log it if it is our fault."""
+    problem = problem_of(error)
+    headers: dict[str, str] = {}
+    if isinstance(error, HTTPException):
+        headers.update(error.headers or {})
+    elif isinstance(error, UnsupportedContent):
+        headers.update(error.headers)
+    if problem.status >= HTTP_500_INTERNAL_SERVER_ERROR:
         log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    if status == HTTP_401_UNAUTHORIZED:
+    if problem.status == HTTP_401_UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
-    if status == HTTP_503_SERVICE_UNAVAILABLE:
+    if problem.status == HTTP_503_SERVICE_UNAVAILABLE:
         headers["Retry-After"] = str(RETRY_AFTER_S)
-    metrics.api_errors.labels(str(status)).inc()
+    metrics.api_errors.labels(str(problem.status)).inc()
     return Response(
-        Problem(status=status, title=title, detail=detail),
-        status_code=status,
+        encode(problem, Format.JSON),
+        status_code=problem.status,
         media_type=PROBLEM_TYPE,
         headers=headers,
     )
@@ -85,13 +104,3 @@ def _title(error: HTTPException) -> str:
     if error.status_code == HTTP_400_BAD_REQUEST:
         return PROBLEMS[InputError][1]
     return HTTPStatus(error.status_code).phrase
-
-
-def _validation(error: ValidationException) -> str:
-    extra = error.extra if isinstance(error.extra, list) else []
-    parts = [
-        f"{found.get('key') or 'body'}: {found.get('message')}"
-        for found in extra
-        if isinstance(found, dict)
-    ]
-    return "; ".join(parts) or error.detail

@@ -7,6 +7,7 @@ points at is at least as new as the entry. A full correction fixes its cursor be
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import Final
 
 from msgspec.structs import replace
@@ -24,20 +25,42 @@ from infra.cassandra.session import PAGE_ROWS, Session, StoreUnavailable
 from infra.cassandra.topic_epochs import Epoch
 from infra.clock import Clock, monotonic_s
 from infra.settings import Settings
-from schemas.cursor import Cursor, PageToken, seal, user_digest
+from schemas.cursor import Cursor, Rest, seal
+from schemas.heads import Head
 from schemas.partitioner import partition_of
-from schemas.protocol import ResetReason, SyncRequest, SyncResponse
+from schemas.protocol import ALL_MODULES, ConversationEntry, Reason, SyncRequest, SyncResponse
+from schemas.rows import ChangeRow, ModuleRow
 from schemas.topics import CHANGES
 from schemas.versions import BEFORE_ALL, version_of
-from syncapi import planner
+from syncapi import correction, delta, planner, snapshot
+from syncapi.delta import ModulePage
+from syncapi.devices import DeviceNotes
+from syncapi.full import FullAnswers, read_pinned
 from syncapi.heads import HeadCache
-from syncapi.planner import Delta, Full, Ground, NextPage
+from syncapi.planner import Correct, Delta, Full, Ground, NextPage
+from syncapi.room import Room
+from syncapi.states import Place, StateCache
 
 EPOCH_AGE_S: Final = 5.0
 """How long the epoch of the log is believed. A row of a newer epoch makes it be read at once."""
 
 MODULE_ROWS_MAX: Final = 2_000
-"""Module items changed since a cursor; with more the modules are for the app to fetch anew."""
+"""Rows of changed module items read for one answer; with more, all modules are fetched anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was read of the index: rows of both tables, and the heads of the read side.
+
+    `snapshot` are those of the rows up to whose versions all is known; `filtered`, whether rows
+    without a newer change were left out.
+    """
+
+    rows: list[ChangeRow]
+    snapshot: list[ChangeRow]
+    filtered: bool
+    modules: list[ModuleRow]
+    heads: list[Head]
 
 
 class SyncService:
@@ -49,31 +72,43 @@ class SyncService:
         self._clock = clock
         self._retention_ms = settings.log.retention_ms
         self._rows_max = settings.api.rows_per_sync_max
+        self._changes_max = settings.api.changes_per_delta_max
         self._heads = HeadCache(session, monotonic_s)
+        self._states = StateCache(session)
+        self._full = FullAnswers(session, key, self._heads)
+        self._devices = DeviceNotes(session, clock, settings.api.device_ttl_s)
         self._epoch: tuple[float, Epoch] | None = None
         self._reached: dict[tuple[int, int], int] = {}
 
     async def sync(self, user_id: str, request: SyncRequest) -> SyncResponse:
-        """Answer one request. Raises `StoreUnavailable` when Cassandra does not answer."""
+        """Answer one request.
+
+        Raises `RefusedTokenError` for a token that is not this user's, and `StoreUnavailable` when
+        Cassandra does not answer.
+        """
         ground = await self._ground(user_id)
         plan = planner.start(request, ground)
-        if isinstance(plan, Delta):
-            found = await self._delta(plan.cursor, request, ground)
+        if isinstance(plan, Delta | Correct):
+            self._devices.note(user_id, request.device_id, plan.cursor)
+            found = await self._continue(plan, request, ground)
             if isinstance(found, SyncResponse):
                 return found
             plan = found
-            if plan.reason is ResetReason.EPOCH_CHANGED:
+            if plan.reason is Reason.EPOCH_CHANGED:
                 self._epoch = None
                 ground = await self._ground(user_id)
         if isinstance(plan, NextPage):
-            return await self._page(plan.token, None, request, ground)
-        cursor = await self._fix_cursor(ground)
-        return await self._page(PageToken(cursor, ""), plan.reason, request, ground)
+            return await self._full.next_page(plan.token, request, ground)
+        return await self._full.first_page(plan, request, ground)
 
     async def ready(self) -> None:
         """Raise unless the service can answer: Cassandra is there, and the log has an epoch."""
         self._epoch = None
         await self._current_epoch()
+
+    async def drain(self) -> None:
+        """Finish what is done behind the answers."""
+        await self._devices.drain()
 
     async def _ground(self, user_id: str) -> Ground:
         epoch = await self._current_epoch()
@@ -95,62 +130,125 @@ class SyncService:
             self._epoch = (now_s, latest)
         return self._epoch[1]
 
-    # Delta.
+    # With a cursor.
+
+    async def _continue(
+        self, plan: Delta | Correct, request: SyncRequest, ground: Ground
+    ) -> SyncResponse | Full:
+        """Answer from the index; or say why that cannot be."""
+        cursor = plan.cursor
+        found = await self._read_index(cursor, ground)
+        reset = await self._reset(cursor, found, ground)
+        if reset is not None:
+            return reset
+        if isinstance(plan, Correct):
+            return await self._correct(plan, found, request, ground)
+        rest = cursor.rest or delta.begin(
+            cursor,
+            found.snapshot,
+            found.modules[:PAGE_ROWS],
+            found.heads,
+            ground.now_ms,
+        )
+        changes = delta.collapse(found.rows, cursor.version, rest.version)
+        if cursor.rest is None and len(changes) > self._changes_max:
+            return Full(Reason.TOO_MANY, cursor)
+        return await self._delta(plan, request, found, delta.Todo(cursor, rest, changes), ground)
+
+    async def _reset(self, cursor: Cursor, found: Found, ground: Ground) -> Full | None:
+        if delta.newest_epoch(found.rows) > ground.epoch:
+            return Full(Reason.EPOCH_CHANGED)
+        if len(found.rows) > self._rows_max:
+            return Full(Reason.TOO_MANY, cursor)
+        moved = any(row.version > cursor.version for row in found.rows)
+        if not moved and await self._is_ahead(cursor, ground):
+            return Full(Reason.AHEAD)
+        return None
 
     async def _delta(
-        self, cursor: Cursor, request: SyncRequest, ground: Ground
-    ) -> SyncResponse | Full:
+        self, plan: Delta, request: SyncRequest, found: Found, todo: delta.Todo, ground: Ground
+    ) -> SyncResponse:
+        cursor, room = plan.cursor, Room(request.bytes_max)
+        page = delta.page(todo, found.heads, request.changes_max, room)
+        entries, pinned = await self._entries(page, ground)
+        modules = _modules(cursor, page.rest, found.modules, request, room)
+        digest = cursor.pinned_digest
+        if pinned is not None:
+            changed = delta.pinned_digest(pinned)
+            pinned = pinned if changed != digest and room.ids(pinned) else None
+            digest = changed if pinned is not None else digest
+        moved = delta.follow(cursor, modules.rest, digest)
+        if not found.filtered:
+            moved = delta.with_crowd(moved, found.rows, ground)
+        elif moved.window_ms != cursor.window_ms:
+            moved = replace(moved, crowded=False)
+        more = moved.rest is not None
+        keep = delta.is_as_good(cursor, moved, ground.retention_ms)
+        answer = SyncResponse(
+            path="delta",
+            conversations=entries,
+            modules=modules.items,
+            reason=Reason.PAGING if more else None,
+            cursor=None if keep else seal(moved, self._key),
+            has_more=more,
+            pinned=pinned,
+            module_resets=modules.resets,
+            server_time_ms=ground.now_ms,
+        )
+        if plan.root is None or more:
+            return answer
+        place = Place(ground.user_id, moved.version, delta.heads_digest(found.heads))
+        return await self._compare(answer, plan.root, place, room)
+
+    async def _read_index(self, cursor: Cursor, ground: Ground) -> Found:
         user_id, session = ground.user_id, self._session
-        rows, modules, read_side = await asyncio.gather(
-            changes_by_user.read_since(
+        (rows, snapshot, filtered), modules, read_side = await asyncio.gather(
+            self._read_changes(cursor, ground),
+            module_changes_by_user.read_newer(
                 session,
                 user_id,
-                planner.scan_from_ms(cursor.window_ms, ground),
-                self._rows_max + 1,
-            ),
-            module_changes_by_user.read_since(
-                session,
-                user_id,
-                planner.scan_from_ms(cursor.modules_window_ms, ground),
+                delta.scan_from_ms(cursor.modules_window_ms, ground),
+                cursor.modules_version,
                 MODULE_ROWS_MAX + 1,
             ),
             read_side_by_user.read(session, user_id),
         )
-        if planner.newest_epoch(rows) > ground.epoch:
-            return Full(ResetReason.EPOCH_CHANGED)
-        if len(rows) > self._rows_max or len(modules) > MODULE_ROWS_MAX:
-            return Full(ResetReason.TOO_MANY)
-        # Only one page of rows is one snapshot; what later pages add is delivered, and comes again.
-        moved = planner.advance(cursor, rows[:PAGE_ROWS], modules[:PAGE_ROWS])
-        if moved.version == cursor.version and await self._is_ahead(cursor, ground):
-            return Full(ResetReason.AHEAD)
-        collapsed = planner.collapse(rows, cursor.version)
-        looked_at = await self._heads.read(read_side)
-        news = planner.read_side_news(looked_at, cursor)
-        named = len(collapsed.keys() | {head.conversation_id for head in news})
-        if named > request.changes_max:
-            return Full(ResetReason.TOO_MANY)
-        own = [cid for cid, change in collapsed.items() if planner.needs_own(change)]
-        states = [cid for cid in own if collapsed[cid].state_version]
+        return Found(rows, snapshot, filtered, modules, await self._heads.read(read_side))
+
+    async def _read_changes(
+        self, cursor: Cursor, ground: Ground
+    ) -> tuple[list[ChangeRow], list[ChangeRow], bool]:
+        """Rows of the index; those that are a snapshot; and whether they were filtered.
+
+        Only one page of rows is one snapshot; what later pages add comes with the next delta.
+        Filtered, they are three reads. What the first round shows is a snapshot for the second:
+        once a version is readable, so is every smaller one, or what superseded it.
+        """
+        user_id, session, most = ground.user_id, self._session, self._rows_max + 1
+        since_ms = delta.scan_from_ms(cursor.window_ms, ground)
+        if not cursor.crowded:
+            rows = await changes_by_user.read_since(session, user_id, since_ms, most)
+            if len(rows) < most:
+                return rows, rows[:PAGE_ROWS], False
+        newer = (session, user_id, since_ms, cursor.version, most)
+        seen = await changes_by_user.read_newer(*newer)
+        return (await changes_by_user.read_newer(*newer) if seen else []), seen, True
+
+    async def _entries(
+        self, page: delta.Page, ground: Ground
+    ) -> tuple[tuple[ConversationEntry, ...], tuple[str, ...] | None]:
+        """Entries of a page, and the list of pinned conversations if it may have changed."""
+        session, user_id = self._session, ground.user_id
+        own = [cid for cid, change in page.changes.items() if delta.needs_own(change)]
+        states = [cid for cid in own if page.changes[cid].state_version]
+        news = [head.conversation_id for head in page.news]
         # Own state is read after the index that points at it, and its heads never from the cache.
-        inbox_rows, heads = await asyncio.gather(
-            inbox.read(session, user_id, [*own, *(head.conversation_id for head in news)]),
+        rows, heads, pinned = await asyncio.gather(
+            inbox.read(session, user_id, list(dict.fromkeys([*own, *news]))),
             conversation_heads.read(session, states),
+            read_pinned(session, user_id) if states else _nothing(),
         )
-        return SyncResponse(
-            path="delta",
-            conversations=planner.entries(collapsed, inbox_rows, heads, news, moved.version),
-            modules=planner.module_entries(modules, cursor.modules_version),
-            cursor=seal(
-                replace(
-                    moved,
-                    issued_at_ms=ground.now_ms,
-                    heads_digest=planner.heads_digest(looked_at),
-                ),
-                self._key,
-            ),
-            server_time_ms=ground.now_ms,
-        )
+        return delta.entries(page.changes, rows, heads, page.news, page.rest.version), pinned
 
     async def _is_ahead(self, cursor: Cursor, ground: Ground) -> bool:
         """Whether a cursor is newer than anything that was ever applied: issued on other data.
@@ -171,44 +269,55 @@ class SyncService:
         self._reached[place] = reached
         return cursor.version > version_of(ground.epoch, reached)
 
-    # Full correction.
+    # Snapshot correction.
 
-    async def _fix_cursor(self, ground: Ground) -> Cursor:
-        """The newest version that is readable now; whatever comes later is left to the next
-        delta.
-        """
-        rows, modules = await asyncio.gather(
-            changes_by_user.read_since(self._session, ground.user_id, 0, PAGE_ROWS),
-            module_changes_by_user.read_since(self._session, ground.user_id, 0, PAGE_ROWS),
-        )
-        nothing = Cursor(
-            user_digest=user_digest(ground.user_id),
-            epoch=ground.epoch,
-            version=BEFORE_ALL,
-            modules_version=BEFORE_ALL,
-            window_ms=0,
-            modules_window_ms=0,
-            issued_at_ms=ground.now_ms,
-        )
-        return planner.advance(nothing, rows, modules)
-
-    async def _page(
-        self, token: PageToken, reset: ResetReason | None, request: SyncRequest, ground: Ground
+    async def _compare(
+        self, answer: SyncResponse, root: bytes, place: Place, room: Room
     ) -> SyncResponse:
-        found = await inbox.read_page(
-            self._session, ground.user_id, token.after, request.page_max + 1
+        """Add the root of the state; if nothing changed and the roots differ, begin to correct."""
+        own = await self._states.root(place)
+        if root == own or answer.conversations:
+            return replace(answer, root=own)
+        parts = correction.whole(await self._states.rows(place), room)
+        return replace(
+            answer, path="correction", reason=Reason.DIGEST_MISMATCH, root=own, parts=(parts,)
         )
-        rows = found[: request.page_max]
-        heads = await conversation_heads.read(
-            self._session, [row.conversation_id for row in rows if row.own is not None]
+
+    async def _correct(
+        self, plan: Correct, found: Found, request: SyncRequest, ground: Ground
+    ) -> SyncResponse:
+        newest = delta.advance(plan.cursor, found.snapshot, ())
+        place = Place(ground.user_id, newest.version, delta.heads_digest(found.heads))
+        rows = await self._states.rows(place)
+        room = Room(request.bytes_max)
+        differing = correction.compare(plan.correction, rows, room, request.page_max)
+        session, wanted = self._session, differing.conversation_ids
+        own, heads = await asyncio.gather(
+            inbox.read(session, ground.user_id, wanted),
+            conversation_heads.read(session, wanted),
         )
-        more = len(found) > len(rows)
-        following = PageToken(token.cursor, rows[-1].conversation_id) if more else None
+        entries = snapshot.page_entries(own.values(), heads, newest.version)
         return SyncResponse(
-            path="full",
-            conversations=planner.page_entries(rows, heads, token.cursor.version),
-            reset=reset,
-            cursor=None if more else seal(token.cursor, self._key),
-            page=None if following is None else seal(following, self._key),
+            path="correction",
+            conversations=snapshot.newest_first(entries),
+            reason=Reason.DIGEST_MISMATCH,
+            has_more=differing.has_more,
+            root=await self._states.root(place),
+            parts=differing.parts,
+            gone=differing.gone,
+            undecoded=differing.undecoded,
             server_time_ms=ground.now_ms,
         )
+
+
+def _modules(
+    cursor: Cursor, rest: Rest, rows: list[ModuleRow], request: SyncRequest, room: Room
+) -> ModulePage:
+    if len(rows) > MODULE_ROWS_MAX:
+        # Which modules the rows beyond are of is not known: all are behind.
+        return ModulePage((), (ALL_MODULES,), replace(rest, modules_below=0))
+    return delta.module_page(cursor, rest, rows, request.modules_max, room)
+
+
+async def _nothing() -> None:
+    """Stand for a read that is not needed."""

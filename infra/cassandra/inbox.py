@@ -22,6 +22,9 @@ SELECT_SOME: Final = f"SELECT {_COLUMNS} FROM ks.inbox WHERE user_id = ? AND con
 SELECT_PAGE: Final = (
     f"SELECT {_COLUMNS} FROM ks.inbox WHERE user_id = ? AND conversation_id > ? LIMIT ?"
 )
+SELECT_ALL: Final = f"SELECT {_COLUMNS} FROM ks.inbox WHERE user_id = ?"
+SELECT_COUNT: Final = "SELECT count(member) FROM ks.inbox WHERE user_id = ?"
+"""Rows of conversations that the user belongs or belonged to: others have no `member`."""
 UPDATE_READ: Final = (
     "UPDATE ks.inbox USING TIMESTAMP ? SET read_seq = ? WHERE user_id = ? AND conversation_id = ?"
 )
@@ -63,6 +66,18 @@ async def read_page(session: Session, user_id: str, after: str, limit: int) -> l
     """At most `limit` rows after conversation id `after` (exclusive), in byte order of ids."""
     rows = await session.aread(SELECT_PAGE, (user_id, after, limit))
     return [_inbox_row(row) for row in rows]
+
+
+async def read_all(session: Session, user_id: str) -> list[InboxRow]:
+    """A user's whole inbox, in byte order of conversation ids."""
+    rows = await session.aread(SELECT_ALL, (user_id,))
+    return [_inbox_row(row) for row in rows]
+
+
+async def count(session: Session, user_id: str) -> int:
+    """How many conversations the user belongs or belonged to."""
+    ((found,),) = await session.aread(SELECT_COUNT, (user_id,))
+    return int(found)
 
 
 def read_marker(session: Session, user_id: str, conversation_id: str, read_seq: int) -> Statement:

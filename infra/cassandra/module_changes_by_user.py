@@ -9,9 +9,9 @@ from infra.cassandra.session import Session, Statement
 from schemas.changes import ModuleChange
 from schemas.rows import ModuleRow
 
-SELECT_SINCE: Final = (
+SELECT_NEWER: Final = (
     "SELECT window_ms, module, item_id, version, op, item_version FROM ks.module_changes_by_user "
-    "WHERE user_id = ? AND window_ms >= ? LIMIT ?"
+    "WHERE user_id = ? AND window_ms >= ? AND version > ? LIMIT ? ALLOW FILTERING"
 )
 UPDATE_ITEM: Final = (
     "UPDATE ks.module_changes_by_user USING TTL ? AND TIMESTAMP ? "
@@ -20,9 +20,13 @@ UPDATE_ITEM: Final = (
 )
 
 
-async def read_since(session: Session, user_id: str, window_ms: int, limit: int) -> list[ModuleRow]:
-    """Rows of the windows from `window_ms` inclusive on, newest window first, at most `limit`."""
-    rows = await session.aread(SELECT_SINCE, (user_id, window_ms, limit))
+async def read_newer(
+    session: Session, user_id: str, window_ms: int, version: int, limit: int
+) -> list[ModuleRow]:
+    """Items changed above `version` in the windows from `window_ms` inclusive on, newest window
+    first, at most `limit`.
+    """
+    rows = await session.aread(SELECT_NEWER, (user_id, window_ms, version, limit))
     return [ModuleRow(*row) for row in rows]
 
 

@@ -1,7 +1,8 @@
 """The schema: numbered migrations, forward only.
 
 `SCHEMA_VERSION` is what this code writes; `SCHEMA_COMPAT_VERSION` the oldest code version that may
-still run against it. 1: the first tables. 2: activity of conversations.
+still run against it. 1: the first tables. 2: activity of conversations. 3: pinned lists,
+notes of devices.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from infra.cassandra.session import Session
 from infra.settings import CassandraSettings
 from schemas.errors import PermanentError
 
-SCHEMA_VERSION: Final = 2
-SCHEMA_COMPAT_VERSION: Final = 1
+SCHEMA_VERSION: Final = 3
+SCHEMA_COMPAT_VERSION: Final = 3
 
 SELECT_VERSION: Final = "SELECT version, compat_version FROM ks.schema_versions WHERE id = 1"
 

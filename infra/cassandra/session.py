@@ -1,8 +1,8 @@
 """The session: connect, prepare, read, write, and whose fault an error is.
 
 Blocking and asyncio programs share one driver session; `read`/`write` block a thread,
-`aread`/`awrite` wait in the event loop. Rows come back as plain tuples, in the order of the
-statement's columns.
+`aread`/`awrite`/`awrite_once` wait in the event loop. Rows come back as plain tuples, in the order
+of the statement's columns.
 
 Writes here are idempotent by their explicit timestamps, so a time-out, after which nobody knows
 whether the write was applied, is answered by writing the same again until it is acknowledged.
@@ -234,6 +234,24 @@ class Session:
         """`write` for an event loop: runs in a thread, so that the loop goes on."""
         if statements:
             await asyncio.to_thread(self.write, statements, in_flight=in_flight)
+
+    async def awrite_once(self, statement: Statement) -> None:
+        """Write without a second try, for what may be lost. Waits in the event loop: an outage
+        holds no thread, and so never the end of the process.
+
+        Raises `StoreRefused`, or `StoreUnavailable` after one request's time-out.
+        """
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[list[Row]] = loop.create_future()
+
+        def on_done(_: object) -> None:
+            loop.call_soon_threadsafe(_settle, done, [], None)
+
+        def on_error(error: BaseException) -> None:
+            loop.call_soon_threadsafe(_settle, done, None, translate(error))
+
+        self._session.execute_async(statement).add_callbacks(on_done, on_error)
+        await done
 
     # Grouping.
 

@@ -129,6 +129,11 @@ class Admin:
         found = self._group_offsets(group, wanted)
         return {(tp.topic, tp.partition): tp.offset for tp in found if tp.offset >= 0}
 
+    def committed_of(self, group: str, topic: str, partitions: Iterable[int]) -> dict[int, int]:
+        """Committed offsets of a group in these partitions, 0 where it has none: one request."""
+        wanted = [TopicPartition(topic, partition) for partition in partitions]
+        return {tp.partition: max(0, tp.offset) for tp in self._group_offsets(group, wanted)}
+
     def _group_offsets(self, group: str, wanted: list[TopicPartition]) -> list[TopicPartition]:
         # Not by the administrative call: librdkafka 2.16 crashes the process in it when the group's
         # coordinator is just being chosen, because it then looks for a consumer of its own. A

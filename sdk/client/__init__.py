@@ -5,12 +5,13 @@ standard library's SQLite.
 
     transport ─> answers ─> session ──ops──> store ─> apply ─> rows, kinds, pending ─> database
       bytes       checks     course           lock     one transaction per answer       file
+                                └─ correction: what differs
 
 `client` joins them. An app needs what is named here; everything else is free to change.
 """
 
 from schemas.conversations import ConversationState
-from schemas.protocol import ResetReason, SyncRequest, SyncResponse
+from schemas.protocol import Reason, SyncRequest, SyncResponse
 from sdk.client.client import SyncClient
 from sdk.client.errors import (
     AuthError,
@@ -47,8 +48,8 @@ __all__ = [
     "PendingItem",
     "Problem",
     "ProtocolError",
+    "Reason",
     "RequestRefusedError",
-    "ResetReason",
     "ServerBusyError",
     "ServerError",
     "StoreConflictError",

@@ -5,40 +5,88 @@ Pure. The session (`sdk.client.session`) decides what follows from it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import Enum
 
 from schemas import limits
-from schemas.protocol import ConversationEntry, ModuleEntry, SyncResponse
+from schemas.protocol import (
+    ALL_MODULES,
+    RESETS,
+    SUPPORTED_VERSIONS,
+    ConversationEntry,
+    Reason,
+    SyncResponse,
+)
 from sdk.client.errors import InvalidAnswerError
 
 
 class Event(Enum):
-    """What came back, as far as the course of the sync is concerned."""
+    """What came back, as far as the course of the sync is concerned.
+
+    The last three do not come from the server: they are what a look at the own state says.
+    """
 
     DELTA = "delta"
+    DELTA_PAGE = "delta, more to come"
     FIRST_PAGE = "first page, more to come"
     ONLY_PAGE = "first and last page"
     NEXT_PAGE = "further page, more to come"
     LAST_PAGE = "last page"
+    PARTS = "digests of parts"
+    UNDECODED = "sketch too small"
+    ROWS = "rows that differ"
+    SOME_ROWS = "rows that differ, cut off"
     REFUSED = "token refused"
     FAILED = "failed otherwise"
+    EQUAL = "equal states"
+    DIFFERENT = "different states"
+    HOPELESS = "different states, once more than allowed"
 
 
 def event_of(response: SyncResponse) -> Event:
     """Name an answer; raises `InvalidAnswerError` for one that contradicts itself."""
+    if response.v not in SUPPORTED_VERSIONS:
+        raise InvalidAnswerError(f"the answer is of protocol version {response.v}")
     for token in (response.cursor, response.page):
         if token is not None and not 0 < len(token) <= limits.CURSOR_CHARS_MAX:
             raise InvalidAnswerError("the answer carries an empty or an oversized token")
+    if response.path == "full":
+        return _page_event(response)
+    if response.page is not None:
+        raise InvalidAnswerError("only a full correction has a next page")
+    return _delta_event(response) if response.path == "delta" else _correction_event(response)
+
+
+def _page_event(response: SyncResponse) -> Event:
     last = response.cursor is not None
     if last == (response.page is not None):
-        raise InvalidAnswerError("the answer must carry either a cursor or a next page")
-    if response.path == "delta":
-        if not last or response.reset is not None:
-            raise InvalidAnswerError("a delta must carry a cursor, and no reset")
-        return Event.DELTA
-    if response.reset is not None:
+        raise InvalidAnswerError("a page must carry either a cursor or a next page")
+    if response.reason in RESETS:
         return Event.ONLY_PAGE if last else Event.FIRST_PAGE
+    if response.reason is not Reason.PAGING:
+        raise InvalidAnswerError("a page must say why there is no delta")
     return Event.LAST_PAGE if last else Event.NEXT_PAGE
+
+
+def _delta_event(response: SyncResponse) -> Event:
+    if response.reason is not (Reason.PAGING if response.has_more else None):
+        raise InvalidAnswerError("a delta has the reason `paging` if there is more, and else none")
+    if response.has_more and response.cursor is None:
+        raise InvalidAnswerError("a delta of which there is more must carry a cursor")
+    return Event.DELTA_PAGE if response.has_more else Event.DELTA
+
+
+def _correction_event(response: SyncResponse) -> Event:
+    if response.reason is not Reason.DIGEST_MISMATCH:
+        raise InvalidAnswerError("a correction must have the reason `digest_mismatch`")
+    rows = bool(response.conversations or response.gone)
+    if bool(response.parts) + response.undecoded + rows > 1:
+        raise InvalidAnswerError("a correction has either parts, or rows, or was not decoded")
+    if response.parts:
+        return Event.PARTS
+    if response.undecoded:
+        return Event.UNDECODED
+    return Event.SOME_ROWS if response.has_more else Event.ROWS
 
 
 def check_contents(response: SyncResponse) -> None:
@@ -51,7 +99,21 @@ def check_contents(response: SyncResponse) -> None:
     for entry in response.conversations:
         _check_entry(entry)
     for item in response.modules:
-        _check_module(item)
+        _check_numbers([item.version, item.item_version], f"{item.module}/{item.item_id}")
+        _check_text("item id", item.item_id, limits.MODULE_ITEM_ID_CHARS_MAX)
+    for module in _modules_of(response):
+        _check_text("module name", module, limits.MODULE_NAME_CHARS_MAX)
+    if any(item.module == ALL_MODULES for item in response.modules):
+        raise InvalidAnswerError(f"no module has the name {ALL_MODULES!r}")
+    for conversation_id in response.pinned or ():
+        _check_text("conversation id", conversation_id, limits.CONVERSATION_ID_CHARS_MAX)
+    _check_numbers([response.total or 0], "the answer")
+    if response.root is not None and len(response.root) != limits.ROOT_BYTES:
+        raise InvalidAnswerError(f"a root has {limits.ROOT_BYTES} bytes, not {len(response.root)}")
+
+
+def _modules_of(response: SyncResponse) -> Iterable[str]:
+    return (*response.module_resets, *(item.module for item in response.modules))
 
 
 def _check_entry(entry: ConversationEntry) -> None:
@@ -61,16 +123,7 @@ def _check_entry(entry: ConversationEntry) -> None:
         numbers += [own.membership_at_ms, own.user_max_seq, own.min_seq, own.deleted_at_ms]
         numbers.append(own.deleted_seq + 1)
     _check_numbers(numbers, entry.conversation_id)
-    if not 0 < len(entry.conversation_id) <= limits.CONVERSATION_ID_CHARS_MAX:
-        raise InvalidAnswerError("a conversation id in the answer is empty or too long")
-
-
-def _check_module(item: ModuleEntry) -> None:
-    _check_numbers([item.version, item.item_version], f"{item.module}/{item.item_id}")
-    if not 0 < len(item.module) <= limits.MODULE_NAME_CHARS_MAX:
-        raise InvalidAnswerError("a module name in the answer is empty or too long")
-    if not 0 < len(item.item_id) <= limits.MODULE_ITEM_ID_CHARS_MAX:
-        raise InvalidAnswerError("an item id in the answer is empty or too long")
+    _check_text("conversation id", entry.conversation_id, limits.CONVERSATION_ID_CHARS_MAX)
 
 
 def _check_numbers(numbers: list[int], where: str) -> None:
@@ -78,3 +131,8 @@ def _check_numbers(numbers: list[int], where: str) -> None:
         raise InvalidAnswerError(
             f"a number of {where[:64]!r} is out of 0 to {limits.SEQ_MAX:,}, both inclusive"
         )
+
+
+def _check_text(what: str, text: str, chars_max: int) -> None:
+    if not 0 < len(text) <= chars_max:
+        raise InvalidAnswerError(f"a {what} in the answer is empty or too long")

@@ -48,7 +48,7 @@ class SyncClient:
     `token` is the bearer token, or a function that gives the present one. `store` is a file, made
     when absent, of this user only, or `:memory:`. `transport` replaces HTTP (then `url` and `token`
     are not used, and closing it is the caller's). `clock` gives milliseconds since 1970, `rng` the
-    jitter of retries.
+    jitter of retries. `bytes_max` is the most that one answer may have, before compression.
 
     Raises `StoreOwnerError` when the store is another user's, and other `StoreError`s.
     """
@@ -66,14 +66,18 @@ class SyncClient:
         rng: random.Random | None = None,
         changes_max: int = contract.CHANGES_PER_ANSWER_DEFAULT,
         page_max: int = contract.CONVERSATIONS_PER_PAGE_DEFAULT,
+        bytes_max: int = contract.ANSWER_BYTES_DEFAULT,
     ) -> None:
         _check_length("user_id", user_id, contract.USER_ID_CHARS_MAX)
         _check_length("device_id", device_id, contract.DEVICE_ID_CHARS_MAX)
         _check_range("changes_max", changes_max, contract.CHANGES_PER_ANSWER_MAX)
         _check_range("page_max", page_max, contract.CONVERSATIONS_PER_PAGE_MAX)
+        least, most = contract.ANSWER_BYTES_MIN, contract.ANSWER_BYTES_MAX
+        _check_range("bytes_max", bytes_max, most, least=least)
         self._device_id = device_id
         self._changes_max = changes_max
         self._page_max = page_max
+        self._bytes_max = bytes_max
         self._clock = clock
         self._rng = rng or random.Random()  # noqa: S311 (spreads retries, keeps no secret)
         self._own_transport = transport is None
@@ -101,15 +105,16 @@ class SyncClient:
                 self._transport.close()
             self._store.close()
 
-    def sync(self, *, full: bool = False) -> SyncReport:
+    def sync(self, *, full: bool = False, verify: bool = False) -> SyncReport:
         """Bring the store up to date; one at a time, a second caller waits for the first.
 
-        `full` asks for a full correction even if a delta would do: for a list that looks wrong.
-        Raises `ClientError`: what answers brought before it is stored, and the next call continues
-        there.
+        `verify` compares all that is held with what the server has, and corrects what differs: for
+        a list that looks wrong, or a store that may be damaged. It reads every conversation, and
+        costs 16 bytes if nothing differs. `full` asks for everything anew. Raises `ClientError`:
+        what answers brought before it is stored, and the next call continues there.
         """
         with self._syncing:
-            return self._sync(fresh=full)
+            return self._sync(fresh=full, verify=verify)
 
     def pending(self, limit: int = limits.PENDING_DEFAULT) -> list[PendingEntry]:
         """Claim conversations to process: pinned first, then the most recently active.
@@ -122,7 +127,7 @@ class SyncClient:
     def pending_items(self, limit: int = limits.PENDING_DEFAULT) -> list[PendingItem]:
         """Claim changed items of user modules, in the order in which they changed.
 
-        One whose `op` is `refresh` asks to fetch all modules anew; see `PendingItem`.
+        One whose `op` is `refresh` asks to fetch a module, or all, anew; see `PendingItem`.
         """
         _check_range("limit", limit, limits.PENDING_MAX)
         return self._store.pending_items(limit, self._clock())
@@ -171,16 +176,18 @@ class SyncClient:
 
     def state(self) -> dict[str, ConversationState]:
         """Read the state of every conversation, listed or not, by id: for checks and exports."""
-        return self._store.state()
+        return {state.conversation_id: state for state in self._store.states()}
 
-    def _sync(self, *, fresh: bool) -> SyncReport:
+    def _sync(self, *, fresh: bool, verify: bool) -> SyncReport:
         tally = Tally(self._transport.traffic, self._clock())
         session = SyncSession(
             self._store.load(),
             self._device_id,
             fresh=fresh,
+            verify=self._store.states if verify else None,
             changes_max=self._changes_max,
             page_max=self._page_max,
+            bytes_max=self._bytes_max,
         )
         while (request := session.next_request()) is not None:
             # Killed here: the store says what to ask, as before this sync.
@@ -197,7 +204,7 @@ class SyncClient:
             # Killed here: the answer is stored with its cursor or page token and its pending
             # entries; the next sync goes on after it. Inside `apply`: see `sdk.client.store`.
             tally.count(ops, applied)
-        return tally.report(self._store.reset_reason(), self._transport.traffic, self._clock())
+        return tally.report(self._transport.traffic, self._clock())
 
 
 def _check_length(name: str, value: str, chars_max: int) -> None:
@@ -205,6 +212,6 @@ def _check_length(name: str, value: str, chars_max: int) -> None:
         raise ValueError(f"{name} must have 1 to {chars_max:,} characters, not {len(value):,}")
 
 
-def _check_range(name: str, value: int, most: int) -> None:
-    if not 1 <= value <= most:
-        raise ValueError(f"{name} must be 1 to {most:,}, not {value:,}")
+def _check_range(name: str, value: int, most: int, *, least: int = 1) -> None:
+    if not least <= value <= most:
+        raise ValueError(f"{name} must be {least:,} to {most:,}, not {value:,}")

@@ -29,10 +29,11 @@ from sdk.client.limits import STORE_BUSY_MS
 APPLICATION_ID: Final = 0x57444631
 """`WDF1`: tells this store from any other SQLite file."""
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 """Number of the newest migration.
 
-1: sync state, conversations, drafts, modules, pending.
+1: sync state, conversations, drafts, modules, pending;
+2: the number of conversations, as told by the server.
 """
 
 SQLITE_VERSION_MIN: Final = (3, 24, 0)

@@ -25,12 +25,16 @@ from schemas.errors import DiffusionError, RetryableError
 
 
 class Problem(Struct, frozen=True):
-    """A problem document (RFC 9457), as far as the server filled it in; the rest is ignored."""
+    """A problem document (RFC 9457), as far as the server filled it in; the rest is ignored.
+
+    `reason` is, for a token that was refused, a value of `schemas.protocol.Reason`.
+    """
 
     type: str = "about:blank"
     title: str = ""
     status: int = 0
     detail: str = ""
+    reason: str | None = None
 
     def in_words(self) -> str:
         """Say it in one line."""

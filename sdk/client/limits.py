@@ -11,11 +11,26 @@ RESTARTS_PER_SYNC_MAX: Final = 3
 """Times one sync lets a full correction start again; after that the server is asked later."""
 
 PAGES_PER_SYNC_MAX: Final = 10_000
-"""Pages of one full correction: ten million conversations of 1,000 a page. More is a loop."""
+"""Answers to one sync: ten million conversations of 1,000 a page. More is a loop."""
 
-ANSWER_BYTES_MAX: Final = 16 * 1024 * 1024
-"""Bytes of one unpacked answer: eight times the largest page with the longest ids. A compressed
-answer that unpacks to more is not held in memory."""
+CORRECTIONS_PER_SYNC_MAX: Final = 3
+"""Rounds of one sync that ask which rows differ. One is enough, two if something changed meanwhile;
+after the last, the whole state is fetched."""
+
+CHECKED_DELTAS_PER_SYNC_MAX: Final = CORRECTIONS_PER_SYNC_MAX + 1
+"""Deltas of one sync after which the states still differ: the first, and one that comes in between
+before each round."""
+
+CUT_CORRECTIONS_PER_SYNC_MAX: Final = 10
+"""Answers of one sync that tell only some of the rows that differ. Each costs two round trips, a
+page of the whole state costs one."""
+
+LISTED_ROWS_MAX: Final = 256
+"""Rows of a range that is listed without need to look closer, when not everything can be listed:
+three times as many as a part has on average."""
+
+SPLITS_PER_ROUND_MAX: Final = 2
+"""Times a round looks at finer parts: the server makes up to 4,096 of one, so two reach any row."""
 
 SECONDS_PER_REQUEST_DEFAULT: Final = 30.0
 """Seconds without a byte before a request is given up: mobile networks stall for ten or twenty."""

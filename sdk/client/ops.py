@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from schemas.protocol import ConversationEntry, ModuleEntry, ResetReason
+from schemas.protocol import AnswerPath, ConversationEntry, ModuleEntry
 
 
 @dataclass(frozen=True, slots=True)
 class StoredState:
-    """Where the store stands: `generation` counts full corrections begun, `revision` answers."""
+    """Where the store stands: `generation` counts answers that replace rows, `revision` answers.
+
+    `reason` says why the full correction that is under way, or the last one, was begun (a value of
+    `schemas.protocol.Reason`), and `total` how many conversations the server said there are.
+    """
 
     cursor: str | None = None
     page: str | None = None
     generation: int = 0
     revision: int = 0
+    reason: str | None = None
+    total: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,8 +29,10 @@ class StoreOps:
 
     - refuse, unless the store stands at `revision`;
     - if `forget`, drop everything of the user the store held until now;
-    - if there is a `reset`, have the modules fetched anew;
-    - write the entries with `generation`; if `replace`, they replace what older generations said;
+    - have the modules of `module_resets` fetched anew;
+    - write the entries with `generation`; if they `replace`, what older generations said is void;
+    - if there is a list `pinned`, pin the conversations in it, and unpin the others;
+    - remove the conversations of `remove`;
     - enqueue what changed;
     - if `remove_older`, drop the rows of older generations;
     - store `after`.
@@ -32,14 +40,27 @@ class StoreOps:
 
     revision: int
     after: StoredState
-    entries: tuple[ConversationEntry, ...]
-    modules: tuple[ModuleEntry, ...]
-    replace: bool
-    remove_older: bool
-    forget: bool
-    reset: ResetReason | None
+    path: AnswerPath
+    entries: tuple[ConversationEntry, ...] = ()
+    modules: tuple[ModuleEntry, ...] = ()
+    module_resets: tuple[str, ...] = ()
+    pinned: tuple[str, ...] | None = None
+    remove: tuple[str, ...] = ()
+    remove_older: bool = False
+    forget: bool = False
 
     @property
     def generation(self) -> int:
         """Generation of the rows that the transaction writes."""
         return self.after.generation
+
+    @property
+    def replace(self) -> bool:
+        """Say whether entries tell all of a row: those of a delta tell what changed."""
+        return self.path != "delta"
+
+    @property
+    def is_news(self) -> bool:
+        """Say whether the answer told anything."""
+        told = self.entries or self.modules or self.module_resets or self.remove
+        return bool(told) or self.pinned is not None

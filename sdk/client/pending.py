@@ -25,6 +25,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from schemas.protocol import ALL_MODULES
 from sdk.client.kinds import Kinds
 from sdk.client.limits import (
     DETAIL_CHARS_MAX,
@@ -92,8 +93,9 @@ class PendingEntry:
 class PendingItem:
     """An item of a user module that changed; the other fields are those of `PendingEntry`.
 
-    `op` is `insert`, `update` or `delete`, or `refresh`: a full correction began, which tells of
-    conversations only, so all modules are to be fetched anew. It is handed out before the items.
+    `op` is `insert`, `update` or `delete`, or `refresh`: the module is to be fetched anew, because
+    the server cannot tell what changed in it. `item_id` is then empty, and `module` may be `*`
+    (`schemas.protocol.ALL_MODULES`): all modules. It comes before items that changed later.
     """
 
     module: str
@@ -108,8 +110,9 @@ class PendingItem:
     last_error: str | None
 
 
-REFRESH: Final = Change("*", "", 0, Kinds.ITEM)
-"""All modules are to be fetched anew. No item has the empty id, so it can be taken for none."""
+def refresh(module: str) -> Change:
+    """Have a module (`ALL_MODULES`: all) fetched anew. No item has the empty id, so it is none."""
+    return Change(module, "", 0, Kinds.ITEM)
 
 
 def put(db: sqlite3.Connection, changes: Iterable[Change], ticket: int, now_ms: int) -> int:
@@ -126,9 +129,17 @@ def put(db: sqlite3.Connection, changes: Iterable[Change], ticket: int, now_ms: 
     return ticket + len(rows)
 
 
-def forget_items(db: sqlite3.Connection) -> None:
-    """Take out all module items: what is known of them no longer counts."""
-    db.execute("DELETE FROM pending WHERE module <> ''")
+def forget_items(db: sqlite3.Connection, module: str) -> None:
+    """Take out what is due of a module (`ALL_MODULES`: of all), a refresh included."""
+    if module == ALL_MODULES:
+        db.execute("DELETE FROM pending WHERE module <> ''")
+    else:
+        db.execute("DELETE FROM pending WHERE module = ?", (module,))
+
+
+def forget_conversation(db: sqlite3.Connection, conversation_id: str) -> None:
+    """Take out a conversation: the app can do nothing for one that this user does not have."""
+    db.execute("DELETE FROM pending WHERE module = '' AND item_id = ?", (conversation_id,))
 
 
 def due_conversations(db: sqlite3.Connection, limit: int, now_ms: int) -> list[PendingEntry]:

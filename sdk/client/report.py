@@ -5,27 +5,30 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from schemas.protocol import Reason
 from sdk.client.apply import Applied
-from sdk.client.ops import StoreOps
+from sdk.client.ops import StoredState, StoreOps
 from sdk.client.transport import Traffic
 
-Path: TypeAlias = Literal["nothing", "delta", "full"]
+Path: TypeAlias = Literal["nothing", "delta", "correction", "full"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyncReport:
     """What one `sync()` did.
 
-    `path` is `nothing` when the server had nothing new, `delta`, or `full`: a full correction,
-    begun or continued. `reset` is why it was made (a value of `schemas.protocol.ResetReason`).
-    `round_trips` counts answers of the server, refusals included; bytes are those of bodies on the
-    wire. `entries` and `modules` count what answers named; `enqueued` what of it the app has to
-    process (a `refresh` of the modules is not counted); `removed` conversations that the full
-    correction found gone.
+    `path` is `nothing` when the server had nothing new, `delta`, `correction` when rows here were
+    not what the server has, or `full`: a full correction, begun or continued. `reason` says why it
+    was one of the last two (a value of `schemas.protocol.Reason`); `total`, of a full correction,
+    how many conversations the server said there are. `round_trips` counts answers of the server,
+    refusals included; bytes are those of bodies on the wire. `entries` and `modules` count what
+    answers named; `enqueued` what of it the app has to process (a `refresh` of modules is not
+    counted); `removed` conversations that a correction found gone.
     """
 
     path: Path
-    reset: str | None
+    reason: str | None
+    total: int | None
     round_trips: int
     bytes_up: int
     bytes_down: int
@@ -42,28 +45,31 @@ class Tally:
     def __init__(self, traffic: Traffic, now_ms: int) -> None:
         self._began_ms = now_ms
         self._traffic = traffic
-        self._full = False
+        self._path: Path = "nothing"
+        self._after = StoredState()
         self._entries = self._modules = self._enqueued = self._removed = 0
 
     def count(self, ops: StoreOps, applied: Applied) -> None:
         """Add one answer that was stored."""
-        self._full = self._full or ops.replace
+        if ops.path != "delta":
+            self._path = "full" if "full" in {ops.path, self._path} else ops.path
+        elif ops.is_news and self._path == "nothing":
+            self._path = "delta"
+        self._after = ops.after
         self._entries += len(ops.entries)
         self._modules += len(ops.modules)
         self._enqueued += applied.enqueued
         self._removed += applied.removed
 
-    def report(self, reset: str | None, traffic: Traffic, now_ms: int) -> SyncReport:
+    def report(self, traffic: Traffic, now_ms: int) -> SyncReport:
         """Make the report, from the traffic and the time after the sync."""
-        path: Path = "nothing"
-        if self._full:
-            path = "full"
-        elif self._entries or self._modules:
-            path = "delta"
         spent = traffic.since(self._traffic)
+        reason = Reason.DIGEST_MISMATCH.value if self._path == "correction" else None
+        full = self._path == "full"
         return SyncReport(
-            path=path,
-            reset=reset if self._full else None,
+            path=self._path,
+            reason=self._after.reason if full else reason,
+            total=self._after.total if full else None,
             round_trips=spent.round_trips,
             bytes_up=spent.bytes_up,
             bytes_down=spent.bytes_down,

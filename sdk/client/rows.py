@@ -37,6 +37,7 @@ UPSERT: Final = (
 SELECT_ONE: Final = (
     f"SELECT {STATE_COLUMNS}, generation FROM conversations WHERE conversation_id = ?"  # noqa: S608
 )
+SELECT_PINNED: Final = f"SELECT {STATE_COLUMNS}, generation FROM conversations WHERE pinned = 1"  # noqa: S608
 SELECT_ALL: Final = f"SELECT {STATE_COLUMNS} FROM conversations"  # noqa: S608
 
 _VIEW: Final = (

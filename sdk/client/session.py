@@ -18,25 +18,41 @@ ahead of the store: drop it and start the next one from the store, which holds a
 
 The phase says what is asked for next; `TRANSITIONS` says where each event leads; an event that is
 not in the row of its phase is out of order. A full correction can be interrupted between any two
-pages: the token of the next page is stored with the rows of the last one.
+pages: the token of the next page is stored with the rows of the last one. So can a delta: every
+page of it leaves a cursor. A correction keeps nothing for later: what differs is found anew.
+
+A session that is to `verify` sends the digest of the whole state along, and ends only when the
+server's is the same:
+
+    VERIFY ──delta──> CHECK ──equal──> DONE          CHECK compares, when the store has applied
+       │ ^              │ ^                          the answer, what it holds with the digest
+       │ └──different───┘ │                          that the answer told: the shell gives the
+     parts             rows                          session a way to read it
+       └────> CORRECT ────┘
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from enum import Enum
 from typing import Final
 
-from schemas import limits
-from schemas.protocol import ResetReason, SyncRequest, SyncResponse
-from sdk.client.answers import Event, check_contents, event_of
-from sdk.client.errors import ClientError, InvalidAnswerError, RequestRefusedError, ServerError
-from sdk.client.limits import PAGES_PER_SYNC_MAX, RESTARTS_PER_SYNC_MAX
-from sdk.client.ops import StoredState, StoreOps
+from msgspec.structs import replace
 
-REFUSED_STATUSES: Final = frozenset({400, 410})
-"""A request that carried a token and got one of these is asked again without it: the token may be
-damaged, or from a server that is gone. If the request itself is wrong, it is refused again."""
+from schemas import limits
+from schemas.protocol import REFUSALS, Correction, Reason, SyncRequest, SyncResponse
+from sdk.client.answers import Event, check_contents, event_of
+from sdk.client.correction import Differences, States
+from sdk.client.errors import ClientError, InvalidAnswerError, RequestRefusedError, ServerError
+from sdk.client.limits import (
+    CHECKED_DELTAS_PER_SYNC_MAX,
+    CORRECTIONS_PER_SYNC_MAX,
+    CUT_CORRECTIONS_PER_SYNC_MAX,
+    PAGES_PER_SYNC_MAX,
+    RESTARTS_PER_SYNC_MAX,
+)
+from sdk.client.ops import StoredState, StoreOps
 
 
 class Phase(Enum):
@@ -48,44 +64,84 @@ class Phase(Enum):
     """What changed after the cursor."""
     PAGED = "paged"
     """The next page of a full correction."""
+    VERIFY = "verify"
+    """What changed after the cursor, and if nothing did, whether the states are equal."""
+    CORRECT = "correct"
+    """The rows that differ, the digests of parts being known."""
+    CHECK = "check"
+    """Whatever follows from comparing the state with what the last answer told of it."""
     DONE = "done"
     """Nothing: the store is up to date as of the last answer."""
 
 
+_BEGUN_ANEW: Final = {
+    Event.FIRST_PAGE: Phase.PAGED,
+    Event.ONLY_PAGE: Phase.DONE,
+    Event.REFUSED: Phase.FRESH,
+}
+"""What may come back to any request: the server begins a full correction, or has it begun."""
+
 TRANSITIONS: Final[Mapping[Phase, Mapping[Event, Phase]]] = {
-    Phase.FRESH: {
-        Event.FIRST_PAGE: Phase.PAGED,
-        Event.ONLY_PAGE: Phase.DONE,
-        Event.REFUSED: Phase.FRESH,
-        Event.FAILED: Phase.FRESH,
-    },
-    Phase.DELTA: {
+    Phase.FRESH: _BEGUN_ANEW | {Event.FAILED: Phase.FRESH},
+    Phase.DELTA: _BEGUN_ANEW
+    | {
         Event.DELTA: Phase.DONE,
-        Event.FIRST_PAGE: Phase.PAGED,
-        Event.ONLY_PAGE: Phase.DONE,
-        Event.REFUSED: Phase.FRESH,
+        Event.DELTA_PAGE: Phase.DELTA,
         Event.FAILED: Phase.DELTA,
     },
-    Phase.PAGED: {
-        Event.FIRST_PAGE: Phase.PAGED,
-        Event.ONLY_PAGE: Phase.DONE,
+    Phase.PAGED: _BEGUN_ANEW
+    | {
         Event.NEXT_PAGE: Phase.PAGED,
         Event.LAST_PAGE: Phase.DONE,
-        Event.REFUSED: Phase.FRESH,
         Event.FAILED: Phase.PAGED,
+    },
+    Phase.VERIFY: _BEGUN_ANEW
+    | {
+        Event.DELTA: Phase.CHECK,
+        Event.DELTA_PAGE: Phase.VERIFY,
+        Event.PARTS: Phase.CORRECT,
+        Event.FAILED: Phase.VERIFY,
+    },
+    Phase.CORRECT: _BEGUN_ANEW
+    | {
+        Event.ROWS: Phase.CHECK,
+        Event.SOME_ROWS: Phase.CHECK,
+        Event.PARTS: Phase.CORRECT,
+        Event.UNDECODED: Phase.CORRECT,
+        Event.HOPELESS: Phase.FRESH,
+        Event.FAILED: Phase.CORRECT,
+    },
+    Phase.CHECK: {
+        Event.EQUAL: Phase.DONE,
+        Event.DIFFERENT: Phase.VERIFY,
+        Event.HOPELESS: Phase.FRESH,
     },
     Phase.DONE: {},
 }
 
 BEGINS: Final = frozenset({Event.FIRST_PAGE, Event.ONLY_PAGE})
-"""Events with which a full correction begins: a new generation."""
+"""Events with which a full correction begins."""
 
 ENDS: Final = frozenset({Event.ONLY_PAGE, Event.LAST_PAGE})
 """Events with which a full correction ends: rows of older generations go."""
 
+REPLACES: Final = BEGINS | {Event.ROWS, Event.SOME_ROWS}
+"""Events with a generation of their own: their rows replace what was there before."""
+
+ENOUGH: Final[Mapping[Event, int]] = {
+    Event.DELTA: CHECKED_DELTAS_PER_SYNC_MAX,
+    Event.ROWS: CORRECTIONS_PER_SYNC_MAX,
+    Event.SOME_ROWS: CUT_CORRECTIONS_PER_SYNC_MAX,
+}
+"""How often each may leave states that differ, before the whole state is fetched."""
+
 
 class SyncSession:
-    """The course of one sync. `fresh` asks for a full correction, whatever the store holds."""
+    """The course of one sync. `fresh` asks for a full correction, whatever the store holds.
+
+    `verify` reads the states held, whenever it is called after a transaction; given, the sync ends
+    with states that are the server's. A full correction is not verified: it has just told all.
+    """
 
     def __init__(
         self,
@@ -93,17 +149,21 @@ class SyncSession:
         device_id: str,
         *,
         fresh: bool = False,
+        verify: States | None = None,
         changes_max: int = limits.CHANGES_PER_ANSWER_DEFAULT,
         page_max: int = limits.CONVERSATIONS_PER_PAGE_DEFAULT,
+        bytes_max: int = limits.ANSWER_BYTES_DEFAULT,
     ) -> None:
         self._stored = stored
-        self._device_id = device_id
-        self._changes_max = changes_max
-        self._page_max = page_max
-        self._phase = Phase.FRESH if fresh else _phase_of(stored)
-        self._asked = False
-        self._begun = 0
-        self._pages = 0
+        self._ask = SyncRequest(
+            device_id, changes_max=changes_max, page_max=page_max, bytes_max=bytes_max
+        )
+        self._phase = Phase.FRESH if fresh else _phase_of(stored, verify=verify is not None)
+        self._differences = Differences(verify or tuple)
+        self._request: SyncRequest | None = None
+        self._told_root: bytes | None = None
+        self._forget = False
+        self._seen: Counter[Event] = Counter()
 
     @property
     def phase(self) -> Phase:
@@ -111,17 +171,15 @@ class SyncSession:
         return self._phase
 
     def next_request(self) -> SyncRequest | None:
-        """Request to send; the same one until it is answered. None: the sync is complete."""
-        if self._phase is Phase.DONE:
-            return None
-        self._asked = True
-        return SyncRequest(
-            device_id=self._device_id,
-            cursor=self._stored.cursor if self._phase is Phase.DELTA else None,
-            page=self._stored.page if self._phase is Phase.PAGED else None,
-            changes_max=self._changes_max,
-            page_max=self._page_max,
-        )
+        """Request to send; the same one until it is answered. None: the sync is complete.
+
+        A session that verifies reads the states held; what that raises goes through.
+        """
+        if self._request is None:
+            if self._phase is Phase.CHECK:
+                self._phase = TRANSITIONS[Phase.CHECK][self._check()]
+            self._request = self._correct() if self._phase is Phase.CORRECT else self._plain()
+        return self._request
 
     def receive(self, response: SyncResponse) -> StoreOps:
         """Take the answer to the request that was asked last; say what to store.
@@ -131,18 +189,26 @@ class SyncSession:
         the session.
         """
         event = event_of(response)
-        if not self._asked or event not in TRANSITIONS[self._phase]:
+        if self._request is None or event not in TRANSITIONS[self._phase]:
             raise InvalidAnswerError(
                 f"the answer is out of order: {event.value}, when {self._phase.value} was asked"
             )
-        self._check_progress(event, response)
+        self._check_progress(event, self._request, response)
         check_contents(response)
-        ops = self._ops(event, response)
-        self._begun += event in BEGINS
-        self._pages += 1
+        ops = self._ops(event, self._request, response)
+        if event is Event.PARTS:
+            self._differences.compare(response.parts, self._request.correct)
+        elif event is Event.UNDECODED:
+            self._differences.undecoded()
+        if ops.is_news:
+            self._differences.forget_rows()
+        if event in BEGINS:
+            self._forget = False
+        self._seen[event] += 1
+        self._told_root = response.root
         self._stored = ops.after
         self._phase = TRANSITIONS[self._phase][event]
-        self._asked = False
+        self._request = None
         return ops
 
     def failed(self, error: ClientError) -> bool:
@@ -150,49 +216,122 @@ class SyncSession:
 
         False: the request stays the same. Raise the error, or wait and send it again.
         """
-        refused = isinstance(error, RequestRefusedError) and error.status in REFUSED_STATUSES
-        before = self._phase
-        if before is Phase.DONE:
+        if self._request is None:
             return False
-        self._phase = TRANSITIONS[before][Event.REFUSED if refused else Event.FAILED]
+        refusal = _refusal_of(error)
+        before = self._phase
+        self._phase = TRANSITIONS[before][Event.FAILED if refusal is None else Event.REFUSED]
         if self._phase is before:
             return False
-        self._asked = False
+        self._forget = self._forget or refusal is Reason.OTHER_USER
+        self._request = None
         return True
 
-    def _check_progress(self, event: Event, response: SyncResponse) -> None:
-        if event is Event.NEXT_PAGE and response.page == self._stored.page:
+    def _plain(self) -> SyncRequest | None:
+        ask, stored = self._ask, self._stored
+        match self._phase:
+            case Phase.FRESH:
+                return ask
+            case Phase.DELTA:
+                return replace(ask, cursor=stored.cursor)
+            case Phase.VERIFY:
+                return replace(ask, cursor=stored.cursor, root=self._differences.root())
+            case Phase.PAGED:
+                return replace(ask, page=stored.page)
+        return None
+
+    def _correct(self) -> SyncRequest:
+        correction = self._differences.ask()
+        if correction is None:
+            self._phase = TRANSITIONS[Phase.CORRECT][Event.HOPELESS]
+            return self._ask
+        return replace(self._ask, cursor=self._stored.cursor, correct=correction)
+
+    def _check(self) -> Event:
+        """Compare what is held with what the last answer told of it.
+
+        A server that tells no root with a delta does not compare; there is nothing to end with.
+        Rows without a root leave the question open.
+        """
+        corrected = self._seen[Event.ROWS] or self._seen[Event.SOME_ROWS]
+        if self._told_root is None and not corrected:
+            return Event.EQUAL
+        if self._told_root == self._differences.root():
+            return Event.EQUAL
+        if any(self._seen[event] >= often for event, often in ENOUGH.items()):
+            return Event.HOPELESS
+        return Event.DIFFERENT
+
+    def _check_progress(self, event: Event, asked: SyncRequest, response: SyncResponse) -> None:
+        if event is Event.NEXT_PAGE and response.page == asked.page:
             raise InvalidAnswerError("the answer leads to the page that was just asked for")
-        if self._pages >= PAGES_PER_SYNC_MAX:
-            raise InvalidAnswerError(f"the sync does not end: {PAGES_PER_SYNC_MAX:,} pages")
-        if event in BEGINS and self._begun > RESTARTS_PER_SYNC_MAX:
+        if event is Event.DELTA_PAGE and response.cursor == asked.cursor:
+            raise InvalidAnswerError("the answer leads to the cursor that was just sent")
+        if self._seen.total() >= PAGES_PER_SYNC_MAX:
+            raise InvalidAnswerError(f"the sync does not end: {PAGES_PER_SYNC_MAX:,} answers")
+        begun = sum(self._seen[one] for one in BEGINS)
+        if event in BEGINS and begun > RESTARTS_PER_SYNC_MAX:
             raise ServerError(
-                f"the server began a full correction {self._begun + 1} times in one sync;"
+                f"the server began a full correction {begun + 1} times in one sync;"
                 " sync again later"
             )
+        if asked.correct is not None:
+            _check_fits(event, asked.correct)
 
-    def _ops(self, event: Event, response: SyncResponse) -> StoreOps:
-        begins = event in BEGINS
+    def _ops(self, event: Event, asked: SyncRequest, response: SyncResponse) -> StoreOps:
+        stored, begins = self._stored, event in BEGINS
+        cursor = response.cursor
+        if cursor is None and response.path != "full":
+            cursor = stored.cursor
+        remove: tuple[str, ...] = ()
+        if asked.correct is not None and event is Event.ROWS:
+            remove = self._differences.removed(asked.correct, response)
         return StoreOps(
-            revision=self._stored.revision,
+            revision=stored.revision,
             after=StoredState(
-                cursor=response.cursor,
+                cursor=cursor,
                 page=response.page,
-                generation=self._stored.generation + begins,
-                revision=self._stored.revision + 1,
+                generation=stored.generation + (event in REPLACES),
+                revision=stored.revision + 1,
+                reason=response.reason.value if begins and response.reason else stored.reason,
+                total=response.total if begins or response.total is not None else stored.total,
             ),
+            path=response.path,
             entries=response.conversations,
             modules=response.modules,
-            replace=event is not Event.DELTA,
+            module_resets=response.module_resets,
+            pinned=response.pinned,
+            remove=remove,
             remove_older=event in ENDS,
             # The cursor was issued to someone else, so the rows may be someone else's, too: they
             # must not be seen beside this user's, not even until the last page.
-            forget=response.reset is ResetReason.OTHER_USER,
-            reset=response.reset,
+            forget=begins and self._forget,
         )
 
 
-def _phase_of(stored: StoredState) -> Phase:
+def _check_fits(event: Event, sent: Correction) -> None:
+    fits = {
+        Event.PARTS: bool(sent.split),
+        Event.UNDECODED: sent.sketch is not None,
+        Event.ROWS: not sent.split,
+    }
+    if not fits.get(event, True):
+        raise InvalidAnswerError(f"nothing was asked that is answered with {event.value}")
+
+
+def _refusal_of(error: ClientError) -> Reason | None:
+    """Say why a token was refused; None for any other error.
+
+    Whatever else the server refuses is wrong with the request, and would be so without the token.
+    """
+    if not isinstance(error, RequestRefusedError):
+        return None
+    return next((one for one in REFUSALS if one.value == error.problem.reason), None)
+
+
+def _phase_of(stored: StoredState, *, verify: bool) -> Phase:
     if stored.page is not None:
         return Phase.PAGED
-    return Phase.FRESH if stored.cursor is None else Phase.DELTA
+    if stored.cursor is None:
+        return Phase.FRESH
+    return Phase.VERIFY if verify else Phase.DELTA

@@ -92,6 +92,7 @@ def problem_of(status: int, body: bytes) -> Problem:
         problem.title[:DETAIL_CHARS_MAX] or _phrase(status),
         problem.status or status,
         problem.detail[:DETAIL_CHARS_MAX],
+        problem.reason,
     )
 
 

@@ -15,6 +15,11 @@ have named already, and older ones. Both show in the list (the union), so that i
 and grow before the user's eyes. The transaction of the last page drops the older ones and stores
 the cursor.
 
+The pages of a delta each leave a cursor that says what is here and what is missing. The answers of
+a correction leave the cursor as it is, or a later one: every row that they replace or remove is as
+the server has it at that cursor or later, so a correction that is broken off is a store with fewer
+wrong rows, and whoever verifies next begins anew.
+
 All methods may be called from any thread; one at a time is let in. None waits for the network.
 """
 
@@ -70,14 +75,10 @@ class Store:
     def load(self) -> StoredState:
         """Read where the sync stands."""
         with self._use() as db:
-            row = db.execute("SELECT cursor, page, generation, revision FROM sync_state").fetchone()
+            row = db.execute(
+                "SELECT cursor, page, generation, revision, reset_reason, total FROM sync_state"
+            ).fetchone()
         return StoredState(*row)
-
-    def reset_reason(self) -> str | None:
-        """Read why the full correction that is under way, or the last one, was begun."""
-        with self._use() as db:
-            reason: str | None = db.execute("SELECT reset_reason FROM sync_state").fetchone()[0]
-        return reason
 
     def apply(self, ops: StoreOps, now_ms: int) -> Applied:
         """Do all that `ops` says in one transaction, or nothing of it.
@@ -113,10 +114,10 @@ class Store:
         with self._use() as db:
             return int(db.execute(_UNREAD_TOTAL).fetchone()[0])
 
-    def state(self) -> dict[str, ConversationState]:
+    def states(self) -> list[ConversationState]:
         """Read the state of every conversation."""
         with self._use() as db:
-            return {row[0]: state_of(row) for row in db.execute(SELECT_ALL)}
+            return [state_of(row) for row in db.execute(SELECT_ALL)]
 
     def set_draft(self, conversation_id: str, text: str, now_ms: int) -> None:
         """Keep a draft; the empty text removes it."""

@@ -8,20 +8,28 @@ is imported with the first request, because an app shows its list before it talk
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 from urllib.parse import urlsplit
 
-import msgspec
-
+from schemas.encoding import (
+    CODINGS,
+    FORMATS,
+    Coding,
+    Format,
+    codings,
+    decode,
+    decompress,
+    encode,
+    shrink,
+)
+from schemas.errors import InputError
+from schemas.frames import PROBLEM_TYPE
+from schemas.limits import ANSWER_BYTES_MAX
 from schemas.protocol import SyncRequest, SyncResponse
 from sdk.client.errors import AuthError, InvalidAnswerError, NetworkError
-from sdk.client.limits import (
-    ANSWER_BYTES_MAX,
-    SECONDS_PER_REQUEST_DEFAULT,
-    SECONDS_TO_CONNECT_DEFAULT,
-)
+from sdk.client.limits import SECONDS_PER_REQUEST_DEFAULT, SECONDS_TO_CONNECT_DEFAULT
 from sdk.client.statuses import STATUS_OK, error_of
 
 if TYPE_CHECKING:
@@ -32,8 +40,10 @@ SYNC_PATH: Final = "/v1/sync"
 _BEARER: Final = re.compile(r"[!-~]+")
 """Visible ASCII: wider than RFC 6750 allows, and nothing that could end a header."""
 
-_encoder: Final = msgspec.json.Encoder()
-_decoder: Final = msgspec.json.Decoder(SyncResponse)
+_FORMATS: Final = {"msgpack": Format.MSGPACK, "json": Format.JSON}
+
+_REQUEST_CODING: Final = Coding.DEFLATE
+"""Of request bodies: every server and every device has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +88,10 @@ class Transport(Protocol):
 
 
 class HttpTransport:
-    """`POST {url}/v1/sync` with JSON. One connection is kept open between requests.
+    """`POST {url}/v1/sync`. One connection is kept open between requests.
 
-    `token` is the bearer token, or a function that gives the present one. `wire` replaces the way
+    `token` is the bearer token, or a function that gives the present one. `encoding` is how
+    requests are written, and answers asked for: `json` is for looking at. `wire` replaces the way
     bytes travel (an `httpx.BaseTransport`), for proxies and tests.
     """
 
@@ -89,12 +100,16 @@ class HttpTransport:
         url: str,
         token: str | Callable[[], str],
         *,
+        encoding: Literal["msgpack", "json"] = "msgpack",
         seconds: float = SECONDS_PER_REQUEST_DEFAULT,
         wire: httpx.BaseTransport | None = None,
     ) -> None:
         _check_url(url)
+        if encoding not in _FORMATS:
+            raise ValueError(f"{encoding!r} is no encoding: it must be one of {list(_FORMATS)}")
         self._url = url.rstrip("/") + SYNC_PATH
         self._token = token
+        self._format = _FORMATS[encoding]
         self._seconds = seconds
         self._wire = wire
         self._client: httpx.Client | None = None
@@ -107,12 +122,14 @@ class HttpTransport:
 
     def send(self, request: SyncRequest) -> SyncResponse:
         """Send a request and decode its answer; the errors are those of `sdk.client.statuses`."""
-        status, headers, body = self._exchange(_encoder.encode(request))
+        status, headers, body = self._exchange(encode(request, self._format))
         if status != STATUS_OK:
-            raise error_of(status, headers, body)
+            raise error_of(status, headers, _unpacked_problem(headers, body))
+        media = headers.get("content-type", "").partition(";")[0].strip().lower()
         try:
-            return _decoder.decode(body)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            unpacked = decompress(body, _coding_of(headers), ANSWER_BYTES_MAX)
+            return decode(unpacked, SyncResponse, FORMATS.get(media, self._format))
+        except InputError as error:
             raise InvalidAnswerError(f"the answer cannot be read: {error}") from error
 
     def close(self) -> None:
@@ -127,6 +144,9 @@ class HttpTransport:
         if self._client is None:
             self._client = self._connect()
         headers = {"Authorization": f"Bearer {self._present_token()}"}
+        content, coding = shrink(content, _REQUEST_CODING)
+        if coding is not Coding.IDENTITY:
+            headers["Content-Encoding"] = coding.token
         self._traffic = self._traffic.plus(bytes_up=len(content))
         try:
             with self._client.stream("POST", self._url, content=content, headers=headers) as got:
@@ -135,8 +155,6 @@ class HttpTransport:
                     return got.status_code, got.headers, _read(got)
                 finally:
                     self._traffic = self._traffic.plus(bytes_down=got.num_bytes_downloaded)
-        except httpx.DecodingError as error:
-            raise InvalidAnswerError(f"the answer cannot be unpacked: {error}") from error
         except httpx.RequestError as error:
             reason = str(error) or type(error).__name__
             raise NetworkError(f"{self._url} was not reached: {reason}") from error
@@ -153,9 +171,9 @@ class HttpTransport:
 
         return httpx.Client(
             headers={
-                "Content-Type": "application/json",
-                "Accept": "application/json, application/problem+json",
-                "Accept-Encoding": "gzip",
+                "Content-Type": self._format.value,
+                "Accept": f"{self._format.value}, {PROBLEM_TYPE}",
+                "Accept-Encoding": ", ".join(one.token for one in codings() if one),
             },
             timeout=httpx.Timeout(
                 self._seconds, connect=min(self._seconds, SECONDS_TO_CONNECT_DEFAULT)
@@ -177,9 +195,29 @@ def _check_url(url: str) -> None:
 
 
 def _read(answer: httpx.Response) -> bytes:
+    """Read the body as it travels. httpx would unpack it without a bound: a packet of 64 KiB may
+    promise gigabytes.
+    """
     body = bytearray()
-    for chunk in answer.iter_bytes():
+    for chunk in answer.iter_raw():
         body += chunk
         if len(body) > ANSWER_BYTES_MAX:
             raise InvalidAnswerError(f"the answer is larger than {ANSWER_BYTES_MAX:,} bytes")
     return bytes(body)
+
+
+def _coding_of(headers: Mapping[str, str]) -> Coding:
+    """Read `Content-Encoding`; raises `InvalidAnswerError` for one that was not asked for."""
+    name = headers.get("content-encoding", "").strip().lower()
+    coding = CODINGS.get(name or Coding.IDENTITY.token)
+    if coding is None:
+        raise InvalidAnswerError(f"the answer is packed by {name[:64]!r}, which is not known here")
+    return coding
+
+
+def _unpacked_problem(headers: Mapping[str, str], body: bytes) -> bytes:
+    """Unpack the body of an error; nothing, if it cannot be: the status says enough."""
+    try:
+        return decompress(body, _coding_of(headers), ANSWER_BYTES_MAX)
+    except (InputError, InvalidAnswerError):
+        return b""

@@ -35,7 +35,7 @@ def test_a_change_log_made_anew_resets_old_cursors_and_loses_nothing(tmp_path: P
             world = World(system)
             world.write(*(message(seq) for seq in range(1, 40)))
             with world.device("bob", store=tmp_path / "bob.db") as phone:
-                assert phone.sync().reset == "fresh"
+                assert phone.sync().reason == "fresh"
         admin = AdminClient({"bootstrap.servers": settings.kafka.bootstrap_servers})
         admin.delete_topics([topics.CHANGES.name])[topics.CHANGES.name].result(30)
         with programs() as system:
@@ -43,7 +43,7 @@ def test_a_change_log_made_anew_resets_old_cursors_and_loses_nothing(tmp_path: P
             # Far fewer records than before: by offset alone they would all look old to the phone.
             world.write(message(40), message(41))
             with world.device("bob", store=tmp_path / "bob.db") as phone:
-                assert phone.sync().reset == "epoch_changed"
+                assert phone.sync().reason == "epoch_changed"
                 assert world.differences(phone, "bob") == []
                 world.write(message(42))
                 assert phone.sync().path == "delta"

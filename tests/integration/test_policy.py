@@ -141,7 +141,7 @@ def test_a_huge_group_is_read_while_it_is_busy_and_comes_back_by_itself(busy: Sy
         busy.wait_quiet()
         for user, device in devices.items():
             report = device.sync()
-            assert (report.path, report.reset, report.enqueued) == ("delta", None, 1)
+            assert (report.path, report.reason, report.enqueued) == ("delta", None, 1)
             assert world.differences(device, user) == []
         assert marks(busy, "message") - before_message == MEMBERS
     # Devices that were never there agree too, whoever's they are.

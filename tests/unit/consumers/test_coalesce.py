@@ -315,7 +315,7 @@ def test_a_zombie_that_repeats_old_messages_lowers_nothing(
     """A worker that was replaced without knowing says old things at new versions."""
     cells = apply(Cells(), log)
     before = cells.table("changes_by_user")
-    heads = cells.table("inbox")
+    heads, pins = cells.table("inbox"), cells.table("pinned_by_user")
     again = [log[index][0] for index in repeated if index < len(log)]
     places = [
         (change, version_of(1, 100 + index), T0 + WINDOW_MS) for index, change in enumerate(again)
@@ -325,6 +325,7 @@ def test_a_zombie_that_repeats_old_messages_lowers_nothing(
         for column in ("max_seq", "read_seq"):
             assert row.get(column, -1) >= before.get(key, {}).get(column, -1)
     assert cells.table("inbox") == heads
+    assert cells.table("pinned_by_user") == pins
 
 
 def greatest(values: Iterable[Any]) -> Any:
@@ -339,7 +340,8 @@ def newest(states: Sequence[StateChange], part: str) -> Any:
 @given(logs)
 def test_inbox_cells_are_those_of_the_greatest_and_the_newest(log: list[Place]) -> None:
     """The merge rules in one line each, on all changes of a row at once."""
-    cells = apply(Cells(), log).table("inbox")
+    applied = apply(Cells(), log)
+    cells, pins = applied.table("inbox"), applied.table("pinned_by_user")
     for user, group in itertools.product(["ann", "bob"], ["sg_1", "sg_2"]):
         mine = [
             change
@@ -368,3 +370,4 @@ def test_inbox_cells_are_those_of_the_greatest_and_the_newest(log: list[Place]) 
         }
         found = cells.get((user, group), {})
         assert {name: found.get(name) for name in expected} == expected
+        assert pins.get((user, group), {}).get("pinned") == expected["pinned"]

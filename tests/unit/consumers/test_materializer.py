@@ -43,7 +43,9 @@ def test_positions_and_state_before_the_index_before_the_commit() -> None:
     materializer_on(cells, consumer).apply(records())
     assert tables(cells) == [
         *["log_positions"] * 2,
-        *["inbox"] * 3,
+        *["inbox"] * 2,
+        "pinned_by_user",
+        "inbox",
         *["changes_by_user"] * 4,
     ]
     assert len(cells.rounds) == 2, "the index waits for the state"

@@ -138,8 +138,26 @@ def test_every_part_of_own_state_has_a_cell_of_its_own_stamp() -> None:
         ("inbox", "user_max_seq"): (77, 9),
         ("inbox", "pinned"): (77, True),
         ("inbox", "muted"): (77, False),
+        ("pinned_by_user", "pinned"): (77, True),
         ("read_side_by_user", "on_read_side"): (2, True),
     }
+
+
+@pytest.mark.parametrize("pinned", [True, False])
+def test_a_pin_is_said_in_the_inbox_and_in_the_list_in_one_batch(pinned: bool) -> None:
+    """Of one partition key: Cassandra applies both at once."""
+    found = fold(StateChange(GROUP, ("ann",), 77, pinned=pinned))
+    by_user = statements.state(Cells(), found)
+    ((batch,),) = statements.grouped(Cells(), by_user, 50)
+    taken = [written(one) for one in batch]
+    assert [one[0] for one in taken] == ["inbox", "pinned_by_user"]
+    assert taken[0][1:] == taken[1][1:] == ({"pinned": pinned}, taken[0][2], 77, None)
+
+
+def test_state_without_a_pin_leaves_the_list_alone() -> None:
+    there = Membership(True, 9, T0)
+    change = StateChange(GROUP, ("ann",), 1, membership=there, muted=True)
+    assert {written(found)[0] for found in state(change)} == {"inbox"}
 
 
 def test_a_message_of_others_writes_no_state() -> None:

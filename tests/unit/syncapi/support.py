@@ -11,8 +11,11 @@ from consumers.statements import grouped, index, state
 from infra.cassandra import conversation_heads, log_positions
 from infra.cassandra.topic_epochs import INSERT_NEXT
 from schemas.changes import Change
+from schemas.conversations import OwnState
 from schemas.cursor import Cursor, PageToken, seal, user_digest
+from schemas.heads import Head
 from schemas.protocol import SyncRequest
+from schemas.rows import ChangeRow, InboxRow
 from schemas.topics import CHANGES
 from schemas.versions import version_of
 from syncapi.planner import Ground
@@ -73,6 +76,22 @@ def request(
     kind = {Cursor: "cursor", PageToken: "page"}.get(type(token))
     tokens = {kind: seal(token, key)} if kind and token is not None else {}
     return SyncRequest(device_id="phone", **tokens, **limits)
+
+
+def row(conversation_id: str = "sg_1", window_ms: int = T0, **cells: int) -> ChangeRow:
+    return ChangeRow(window_ms, conversation_id, **cells)
+
+
+def messaged(version: int, seq: int, conversation_id: str = "sg_1", at: int = T0) -> ChangeRow:
+    return row(conversation_id, at, message_version=version, max_seq=seq, active_at_ms=T0 + seq)
+
+
+def inbox_of(conversation_id: str = "sg_1", read_seq: int = 0, **own: Any) -> dict[str, InboxRow]:
+    return {conversation_id: InboxRow(conversation_id, read_seq, OwnState(**own))}
+
+
+def head(seq: int, conversation_id: str = "sg_1", **fields: Any) -> Head:
+    return Head(conversation_id, max_seq=seq, active_at_ms=T0 + seq, **fields)
 
 
 class Store(Cells):

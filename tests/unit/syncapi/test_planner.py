@@ -1,68 +1,25 @@
-"""The planner: which answer a request gets, and what an answer says."""
+"""The planner: which answer a request gets."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec.structs import replace
 
-from schemas.conversations import NO_CAP, OwnState
 from schemas.cursor import seal, user_digest
-from schemas.heads import Head
-from schemas.limits import OFFSET_MAX
-from schemas.protocol import ConversationEntry, ResetReason, SyncRequest, merge
-from schemas.rows import ChangeRow, InboxRow, ModuleRow
-from schemas.versions import version_of
+from schemas.errors import RefusedTokenError
+from schemas.protocol import Correction, Reason, SyncRequest
 from syncapi import planner
-from syncapi.planner import (
-    CLOCK_SKEW_MS,
-    EXPIRY_MARGIN_MS,
-    READ_SIDE_MARGIN_MS,
-    Collapsed,
-    Delta,
-    Full,
-    NextPage,
-)
-from tests.unit.syncapi.support import (
-    HOUR_MS,
-    KEY,
-    RETENTION_MS,
-    T0,
-    WINDOW_MS,
-    cursor,
-    ground,
-    page_token,
-    request,
-)
+from syncapi.planner import EXPIRY_MARGIN_MS, Correct, Delta, Full, NextPage
+from tests.unit.syncapi.support import KEY, RETENTION_MS, T0, cursor, ground, page_token, request
 
 OLDEST_MS = T0 - RETENTION_MS + EXPIRY_MARGIN_MS
 
 
-def row(conversation_id: str = "sg_1", window_ms: int = T0, **cells: int) -> ChangeRow:
-    return ChangeRow(window_ms, conversation_id, **cells)
-
-
-def messaged(version: int, seq: int, conversation_id: str = "sg_1", at: int = T0) -> ChangeRow:
-    return row(conversation_id, at, message_version=version, max_seq=seq, active_at_ms=T0 + seq)
-
-
-def inbox(conversation_id: str = "sg_1", read_seq: int = 0, **own: Any) -> dict[str, InboxRow]:
-    return {conversation_id: InboxRow(conversation_id, read_seq, OwnState(**own))}
-
-
-def head(seq: int, conversation_id: str = "sg_1", **fields: Any) -> Head:
-    return Head(conversation_id, max_seq=seq, active_at_ms=T0 + seq, **fields)
-
-
-# Which answer.
-
-
 def test_who_has_nothing_gets_everything() -> None:
-    assert planner.start(request(), ground()) == Full(ResetReason.FRESH)
+    assert planner.start(request(), ground()) == Full(Reason.FRESH)
 
 
 def test_a_good_cursor_is_continued() -> None:
@@ -74,22 +31,19 @@ def test_a_good_page_token_is_continued() -> None:
 
 
 TOKENS = {"cursor": cursor, "page": page_token}
-REFUSED = [
-    ({"user_digest": user_digest("bob")}, ResetReason.OTHER_USER),
-    ({"epoch": 2}, ResetReason.EPOCH_CHANGED),
-    ({"epoch": 0}, ResetReason.EPOCH_CHANGED),
-    ({"issued_at_ms": OLDEST_MS - 1}, ResetReason.EXPIRED),
-    ({"issued_at_ms": 0}, ResetReason.EXPIRED),
-    # The user is told first: what belongs to another says nothing about the log.
-    ({"user_digest": user_digest("bob"), "epoch": 2}, ResetReason.OTHER_USER),
-    ({"epoch": 2, "issued_at_ms": 0}, ResetReason.EPOCH_CHANGED),
+RESET = [
+    ({"epoch": 2}, Reason.EPOCH_CHANGED),
+    ({"epoch": 0}, Reason.EPOCH_CHANGED),
+    ({"issued_at_ms": OLDEST_MS - 1}, Reason.EXPIRED),
+    ({"issued_at_ms": 0}, Reason.EXPIRED),
+    ({"epoch": 2, "issued_at_ms": 0}, Reason.EPOCH_CHANGED),
 ]
 
 
 @pytest.mark.parametrize("kind", TOKENS)
-@pytest.mark.parametrize(("changed", "reason"), REFUSED)
+@pytest.mark.parametrize(("changed", "reason"), RESET)
 def test_a_token_that_does_not_fit_is_a_reset_with_its_reason(
-    kind: str, changed: dict[str, Any], reason: ResetReason
+    kind: str, changed: dict[str, Any], reason: Reason
 ) -> None:
     assert planner.start(request(TOKENS[kind](**changed)), ground()) == Full(reason)
 
@@ -112,16 +66,30 @@ def damaged() -> list[str]:
     return ["x", "", "!!!", "é", good[:-1], "A" + good[1:], good + "AAAA", "=" * 5, "\ud800"]
 
 
+def refusal(asked: SyncRequest) -> str:
+    with pytest.raises(RefusedTokenError) as caught:
+        planner.start(asked, ground())
+    return caught.value.reason
+
+
+@pytest.mark.parametrize("kind", TOKENS)
+@pytest.mark.parametrize("changed", [{}, {"epoch": 2}, {"issued_at_ms": 0}])
+def test_a_token_of_another_user_is_refused_whatever_else_it_says(
+    kind: str, changed: dict[str, Any]
+) -> None:
+    token = TOKENS[kind](user_digest=user_digest("bob"), **changed)
+    assert refusal(request(token)) == "other_user"
+
+
 @pytest.mark.parametrize("text", damaged())
-def test_a_damaged_token_is_a_reset_and_never_an_error(text: str) -> None:
-    for name in ("cursor", "page"):
-        made = SyncRequest(device_id="phone", **{name: text})
-        assert planner.start(made, ground()) == Full(ResetReason.UNREADABLE)
+@pytest.mark.parametrize("name", ["cursor", "page"])
+def test_a_damaged_token_is_refused(text: str, name: str) -> None:
+    assert refusal(SyncRequest(device_id="phone", **{name: text})) == "unreadable"
 
 
 @pytest.mark.parametrize("token", [cursor(), page_token()])
 def test_a_token_of_another_key_is_unreadable(token: Any) -> None:
-    assert planner.start(request(token, b"other"), ground()) == Full(ResetReason.UNREADABLE)
+    assert refusal(request(token, b"other")) == "unreadable"
 
 
 def test_tokens_are_not_taken_for_each_other() -> None:
@@ -130,7 +98,20 @@ def test_tokens_are_not_taken_for_each_other() -> None:
         SyncRequest(device_id="phone", page=seal(cursor(), KEY)),
     )
     for one in swapped:
-        assert planner.start(one, ground()) == Full(ResetReason.UNREADABLE)
+        assert refusal(one) == "unreadable"
+
+
+def test_a_root_is_compared_with_a_delta() -> None:
+    root = bytes(16)
+    assert planner.start(request(cursor(), root=root), ground()) == Delta(cursor(), root)
+
+
+def test_a_correction_goes_with_a_good_cursor_only() -> None:
+    asked = Correction()
+    assert planner.start(request(cursor(), correct=asked), ground()) == Correct(cursor(), asked)
+    assert planner.start(request(correct=asked), ground()) == Full(Reason.FRESH)
+    old = request(cursor(issued_at_ms=0), correct=asked)
+    assert planner.start(old, ground()) == Full(Reason.EXPIRED)
 
 
 def test_a_page_token_is_taken_and_the_cursor_beside_it_ignored() -> None:
@@ -139,404 +120,5 @@ def test_a_page_token_is_taken_and_the_cursor_beside_it_ignored() -> None:
 
 
 @given(st.text(max_size=60))
-def test_no_text_is_an_error(text: str) -> None:
-    made = SyncRequest(device_id="phone", cursor=text or "x")
-    assert planner.start(made, ground()) == Full(ResetReason.UNREADABLE)
-
-
-# Where to look.
-
-
-@given(
-    st.integers(0, 10**6).map(lambda n: T0 + n * 1_000),
-    st.integers(0, CLOCK_SKEW_MS),
-    st.sampled_from([1_000, 60_000, WINDOW_MS, 24 * HOUR_MS]),
-)
-def test_a_change_that_a_slower_clock_stamped_is_looked_for(
-    at_ms: int, skew_ms: int, window_ms: int
-) -> None:
-    """The next change of a user is appended later, by a clock behind by at most `CLOCK_SKEW_MS`."""
-    delivered_in = at_ms - at_ms % window_ms
-    next_in = (at_ms - skew_ms) - (at_ms - skew_ms) % window_ms
-    assert planner.scan_from_ms(delivered_in, ground(window_ms=window_ms)) <= next_in
-
-
-def test_who_never_had_a_change_is_looked_for_everywhere() -> None:
-    assert planner.scan_from_ms(0, ground()) == 0
-
-
-@given(st.integers(0, 2_000).map(lambda n: T0 - n * WINDOW_MS))
-def test_the_scan_goes_back_by_one_window_and_no_further(window_ms: int) -> None:
-    assert planner.scan_from_ms(window_ms, ground()) == window_ms - WINDOW_MS
-
-
-# Collapse.
-
-
-def test_only_changes_above_the_cursor_are_told() -> None:
-    found = planner.collapse([messaged(5, 1, "sg_1"), messaged(6, 1, "sg_2")], since=5)
-    assert set(found) == {"sg_2"}
-
-
-def test_rows_of_all_windows_become_one_entry() -> None:
-    rows = [messaged(9, 4, at=T0 + WINDOW_MS), messaged(5, 3), row(read_version=7, read_seq=2)]
-    (found,) = planner.collapse(rows, since=0).values()
-    assert found == Collapsed(
-        max_seq=4,
-        active_at_ms=T0 + 4,
-        message_version=9,
-        read_seq=2,
-        read_version=7,
-    )
-    assert found.version == 9
-
-
-def test_kinds_are_told_each_by_its_own_version() -> None:
-    """A read marker written later does not hide the message before it, nor tell it again."""
-    one = row(message_version=5, max_seq=3, read_version=8, read_seq=3, state_version=6)
-    (all_of_it,) = planner.collapse([one], since=4).values()
-    assert (all_of_it.message_version, all_of_it.read_version, all_of_it.state_version) == (5, 8, 6)
-    (later,) = planner.collapse([one], since=6).values()
-    assert (later.message_version, later.read_version, later.state_version) == (0, 8, 0)
-
-
-def test_an_old_message_repeated_in_a_later_window_lowers_nothing() -> None:
-    (found,) = planner.collapse(
-        [messaged(20, 2, at=T0 + WINDOW_MS), messaged(5, 9)], since=0
-    ).values()
-    assert (found.max_seq, found.active_at_ms, found.message_version) == (9, T0 + 9, 20)
-
-
-rows = st.lists(
-    st.builds(
-        row,
-        st.sampled_from(["sg_1", "sg_2"]),
-        st.sampled_from([T0, T0 + WINDOW_MS]),
-        message_version=st.integers(0, 20),
-        max_seq=st.integers(0, 9),
-        read_version=st.integers(0, 20),
-        read_seq=st.integers(0, 9),
-        state_version=st.integers(0, 20),
-    ),
-    max_size=8,
-)
-
-
-@given(rows, st.integers(0, 20), st.randoms())
-def test_collapse_does_not_depend_on_the_order_of_rows(
-    found: list[ChangeRow], since: int, random: Any
-) -> None:
-    shuffled = list(found)
-    random.shuffle(shuffled)
-    sides = [
-        {
-            key: {name: value for name, value in asdict(one).items() if name != "active_at_ms"}
-            for key, one in planner.collapse(order, since).items()
-        }
-        for order in (found, shuffled)
-    ]
-    assert sides[0] == sides[1]
-
-
-@given(rows, st.integers(0, 20))
-def test_collapse_tells_exactly_the_conversations_that_changed(
-    found: list[ChangeRow], since: int
-) -> None:
-    told = planner.collapse(found, since)
-    assert set(told) == {one.conversation_id for one in found if one.version > since}
-    for conversation_id, one in told.items():
-        assert one.version == max(
-            each.version for each in found if each.conversation_id == conversation_id
-        )
-
-
-# The cursor.
-
-items = st.lists(
-    st.builds(
-        ModuleRow,
-        st.sampled_from([T0, T0 + WINDOW_MS]),
-        st.just("friends"),
-        st.sampled_from("xy"),
-        st.integers(1, 20),
-        st.just("update"),
-        st.integers(1, 9),
-    ),
-    max_size=6,
-)
-
-
-@given(rows, items, st.integers(0, 20), st.integers(0, 20))
-def test_a_cursor_never_goes_back_and_covers_all_that_was_read(
-    found: list[ChangeRow], modules: list[ModuleRow], version: int, modules_version: int
-) -> None:
-    before = cursor(version=version, modules_version=modules_version, window_ms=7)
-    after = planner.advance(before, found, modules)
-    assert after.version == max([version, *(one.version for one in found)])
-    assert after.modules_version == max([modules_version, *(one.version for one in modules)])
-    assert planner.collapse(found, after.version) == {}
-    assert planner.module_entries(modules, after.modules_version) == ()
-
-
-@given(rows, items)
-def test_a_cursor_takes_the_window_of_the_change_it_stands_at(
-    found: list[ChangeRow], modules: list[ModuleRow]
-) -> None:
-    after = planner.advance(cursor(), found, modules)
-    if after.version:
-        assert after.window_ms in {r.window_ms for r in found if r.version == after.version}
-    if after.modules_version:
-        at = {r.window_ms for r in modules if r.version == after.modules_version}
-        assert after.modules_window_ms in at
-
-
-def test_a_cursor_that_saw_nothing_new_stays_as_it_is() -> None:
-    before = cursor(version=9, window_ms=T0, modules_version=8, modules_window_ms=T0)
-    old = ModuleRow(T0 + 1, "friends", "x", 8, "update", 1)
-    assert planner.advance(before, [messaged(9, 1, at=T0 + 1)], [old]) == before
-
-
-def test_nothing_but_versions_and_windows_of_a_cursor_moves() -> None:
-    before = cursor(issued_at_ms=77)
-    after = planner.advance(before, [messaged(9, 1)], [])
-    assert replace(after, version=0, window_ms=0) == before
-
-
-def test_the_newest_epoch_is_that_of_any_row() -> None:
-    found = [messaged(version_of(1, OFFSET_MAX), 1), row(state_version=version_of(3, 0))]
-    assert planner.newest_epoch(found) == 3
-    assert planner.newest_epoch([]) == 0
-
-
-# News of the read side.
-
-
-def test_heads_written_since_the_cursor_are_news_with_a_margin() -> None:
-    edge_ms = T0 - READ_SIDE_MARGIN_MS
-    heads = [
-        head(1, "sg_1", updated_at_ms=edge_ms - 1),
-        head(1, "sg_2", updated_at_ms=edge_ms),
-        head(1, "sg_3", updated_at_ms=T0 + HOUR_MS),
-    ]
-    found = planner.read_side_news(heads, cursor(issued_at_ms=T0))
-    assert [one.conversation_id for one in found] == ["sg_2", "sg_3"]
-
-
-def test_heads_that_are_as_the_last_answer_left_them_are_no_news() -> None:
-    heads = [head(7, "sg_1", updated_at_ms=T0), head(9, "sg_2", updated_at_ms=T0)]
-    known = cursor(issued_at_ms=T0, heads_digest=planner.heads_digest(heads))
-    assert planner.read_side_news(heads, known) == []
-    assert planner.read_side_news(heads[::-1], known) == []
-    newer = [heads[0], head(10, "sg_2", updated_at_ms=T0)]
-    # All within the margin come again: which of them is newer than the client has, nobody kept.
-    assert planner.read_side_news(newer, known) == newer
-    fewer = heads[:1]
-    assert planner.read_side_news(fewer, known) == fewer
-
-
-def test_heads_that_differ_have_different_digests() -> None:
-    found = [
-        planner.heads_digest(heads)
-        for heads in (
-            [],
-            [head(1, "a")],
-            [head(2, "a")],
-            [head(1, "b")],
-            [head(1, "a"), head(1, "b")],
-            [head(11, "a")],
-            [head(1, "a1")],
-        )
-    ]
-    assert len(set(found)) == len(found)
-    assert found[0] == b""
-
-
-def test_a_head_without_a_message_is_no_news() -> None:
-    assert planner.read_side_news([head(0, updated_at_ms=T0)], cursor()) == []
-
-
-# Entries.
-
-
-def entries(
-    collapsed: dict[str, Collapsed] | None = None,
-    rows: dict[str, InboxRow] | None = None,
-    heads: dict[str, Head] | None = None,
-    news: list[Head] | None = None,
-) -> dict[str, ConversationEntry]:
-    made = planner.entries(collapsed or {}, rows or {}, heads or {}, news or [], 99)
-    assert len({one.conversation_id for one in made}) == len(made)
-    return {one.conversation_id: one for one in made}
-
-
-def test_entries_come_newest_first() -> None:
-    collapsed = planner.collapse([messaged(n, 1, f"sg_{n}") for n in (2, 9, 5)], since=0)
-    made = planner.entries(collapsed, {}, {}, [head(1, "sg_0")], 99)
-    assert [one.conversation_id for one in made] == ["sg_9", "sg_5", "sg_2"]
-    made = planner.entries(collapsed, inbox("sg_0"), {}, [head(1, "sg_0")], 99)
-    assert made[0].conversation_id == "sg_0"
-
-
-def test_a_message_is_told_from_its_index_entry_alone() -> None:
-    found = entries({"sg_1": Collapsed(max_seq=4, active_at_ms=T0, message_version=9)})
-    assert found == {"sg_1": ConversationEntry("sg_1", 9, max_seq=4, active_at_ms=T0)}
-
-
-def test_a_read_marker_is_told_without_a_message() -> None:
-    found = entries({"sg_1": Collapsed(read_seq=4, read_version=9)}, inbox())
-    assert found == {"sg_1": ConversationEntry("sg_1", 9, read_seq=4)}
-
-
-@pytest.mark.parametrize("rows", [{}, {"sg_1": InboxRow("sg_1", 4, None)}])
-def test_a_marker_of_who_never_belonged_is_not_told(rows: dict[str, InboxRow]) -> None:
-    assert entries({"sg_1": Collapsed(read_seq=4, read_version=9)}, rows) == {}
-
-
-@pytest.mark.parametrize(
-    ("change", "needed"),
-    [
-        (Collapsed(message_version=1), False),
-        (Collapsed(message_version=1, read_version=1), False),
-        (Collapsed(read_version=1), True),
-        (Collapsed(state_version=1), True),
-        (Collapsed(message_version=1, state_version=1), True),
-    ],
-)
-def test_the_inbox_is_read_only_where_it_decides(change: Collapsed, needed: bool) -> None:
-    assert planner.needs_own(change) is needed
-
-
-def test_a_changed_state_comes_whole_with_inbox_and_head() -> None:
-    found = entries(
-        {"sg_1": Collapsed(state_version=9)},
-        inbox(read_seq=3, pinned=True),
-        {"sg_1": head(7)},
-    )
-    assert found == {
-        "sg_1": ConversationEntry(
-            "sg_1", 9, max_seq=7, active_at_ms=T0 + 7, read_seq=3, own=OwnState(pinned=True)
-        )
-    }
-
-
-def test_a_state_takes_the_greater_of_index_and_joined_rows() -> None:
-    change = Collapsed(
-        max_seq=9,
-        active_at_ms=T0 + 9,
-        message_version=5,
-        read_seq=8,
-        read_version=6,
-        state_version=7,
-    )
-    newer = entries({"sg_1": change}, inbox(read_seq=3), {"sg_1": head(4)})["sg_1"]
-    assert (newer.max_seq, newer.active_at_ms, newer.read_seq) == (9, T0 + 9, 8)
-    older = entries({"sg_1": change}, inbox(read_seq=9), {"sg_1": head(11)})["sg_1"]
-    assert (older.max_seq, older.active_at_ms, older.read_seq) == (11, T0 + 11, 9)
-
-
-def test_a_state_of_a_conversation_without_a_head_is_told() -> None:
-    found = entries({"sg_1": Collapsed(state_version=9)}, inbox())["sg_1"]
-    assert (found.max_seq, found.active_at_ms, found.own) == (0, 0, OwnState())
-
-
-def test_a_flag_of_who_never_belonged_is_not_told() -> None:
-    rows = {"sg_1": InboxRow("sg_1", 0, None)}
-    assert entries({"sg_1": Collapsed(state_version=9)}, rows) == {}
-
-
-def test_who_left_sees_nothing_that_came_later() -> None:
-    left = inbox(member=False, membership_at_ms=T0 + 4, user_max_seq=4)
-    found = entries({"sg_1": Collapsed(state_version=9)}, left, {"sg_1": head(50)})["sg_1"]
-    assert (found.max_seq, found.active_at_ms) == (4, T0 + 4)
-
-
-def test_read_side_news_tell_the_head() -> None:
-    found = entries(rows=inbox(), news=[head(7)])
-    assert found == {"sg_1": ConversationEntry("sg_1", 99, max_seq=7, active_at_ms=T0 + 7)}
-
-
-@pytest.mark.parametrize(
-    "rows",
-    [
-        {},
-        {"sg_1": InboxRow("sg_1", 0, None)},
-        inbox(member=False, user_max_seq=4),
-    ],
-    ids=["no row", "never belonged", "left"],
-)
-def test_read_side_news_are_for_members_only(rows: dict[str, InboxRow]) -> None:
-    assert entries(rows=rows, news=[head(7)]) == {}
-
-
-def test_read_side_news_raise_what_the_index_says_and_never_lower_it() -> None:
-    change = Collapsed(max_seq=5, active_at_ms=T0 + 5, message_version=8)
-    higher = entries({"sg_1": change}, inbox(), news=[head(7)])["sg_1"]
-    assert (higher.max_seq, higher.active_at_ms, higher.version) == (7, T0 + 7, 8)
-    lower = entries({"sg_1": change}, inbox(), news=[head(3)])["sg_1"]
-    assert (lower.max_seq, lower.active_at_ms) == (5, T0 + 5)
-
-
-def test_a_marker_in_a_read_conversation_comes_with_its_head() -> None:
-    change = Collapsed(read_seq=7, read_version=8)
-    found = entries({"sg_1": change}, inbox(), news=[head(7)])["sg_1"]
-    assert (found.read_seq, found.max_seq) == (7, 7)
-
-
-@given(st.integers(0, 9), st.integers(0, 9), st.booleans())
-def test_what_is_visible_ends_with_the_membership(last: int, cap: int, member: bool) -> None:
-    own = OwnState(member=member, membership_at_ms=T0 + 5, user_max_seq=NO_CAP if member else cap)
-    seq, at_ms = planner.visible(head(last), own)
-    assert seq == (last if member else min(last, cap))
-    assert member or at_ms <= T0 + 5
-
-
-# Pages.
-
-
-def test_a_page_tells_the_whole_state_of_each_conversation() -> None:
-    rows = [InboxRow("sg_1", 3, OwnState(muted=True)), InboxRow("sg_2", 0, OwnState())]
-    made = planner.page_entries(rows, {"sg_1": head(7)}, 42)
-    assert made == (
-        ConversationEntry("sg_1", 42, 7, T0 + 7, 3, OwnState(muted=True)),
-        ConversationEntry("sg_2", 42, 0, 0, 0, OwnState()),
-    )
-
-
-def test_a_page_leaves_out_what_the_user_never_belonged_to() -> None:
-    assert planner.page_entries([InboxRow("sg_1", 3, None)], {"sg_1": head(7)}, 42) == ()
-
-
-def test_a_page_tells_who_left_what_he_may_see() -> None:
-    own = OwnState(member=False, membership_at_ms=T0 + 2, user_max_seq=2)
-    (made,) = planner.page_entries([InboxRow("sg_1", 1, own)], {"sg_1": head(7)}, 42)
-    assert (made.max_seq, made.active_at_ms) == (2, T0 + 2)
-
-
-@given(st.integers(0, 9), st.integers(0, 9))
-def test_pages_and_deltas_tell_the_same_of_a_state(seq: int, read_seq: int) -> None:
-    rows, heads = inbox(read_seq=read_seq, pinned=True), {"sg_1": head(seq)}
-    (paged,) = planner.page_entries(rows.values(), heads, 42)
-    (told,) = planner.entries({"sg_1": Collapsed(state_version=42)}, rows, heads, [], 42)
-    assert merge(None, paged) == merge(None, told)
-
-
-# Modules.
-
-
-def item(version: int, item_version: int, item_id: str = "x", at: int = T0) -> ModuleRow:
-    return ModuleRow(at, "friends", item_id, version, "update", item_version)
-
-
-def test_modules_above_the_cursor_come_newest_first() -> None:
-    made = planner.module_entries([item(5, 1, "x"), item(6, 1, "y"), item(7, 1, "z")], since=5)
-    assert [one.item_id for one in made] == ["z", "y"]
-
-
-def test_of_a_module_item_the_greatest_version_is_told_once() -> None:
-    made = planner.module_entries([item(9, 2, at=T0 + WINDOW_MS), item(5, 3)], since=0)
-    assert [(one.item_version, one.version) for one in made] == [(3, 5)]
-
-
-def test_items_of_the_same_name_in_other_modules_are_others() -> None:
-    rows = [item(5, 1), ModuleRow(T0, "folders", "x", 6, "insert", 1)]
-    assert len(planner.module_entries(rows, since=0)) == 2
+def test_no_text_is_more_than_unreadable(text: str) -> None:
+    assert refusal(SyncRequest(device_id="phone", cursor=text or "x")) == "unreadable"

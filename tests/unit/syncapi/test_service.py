@@ -12,10 +12,11 @@ from infra.settings import Settings, load
 from schemas.changes import Membership, MessageChange, ModuleChange, ReadChange, StateChange
 from schemas.conversations import NO_CAP
 from schemas.cursor import Cursor, PageToken, unseal
-from schemas.protocol import ResetReason, SyncRequest, SyncResponse
+from schemas.errors import RefusedTokenError
+from schemas.protocol import ALL_MODULES, Reason, SyncRequest, SyncResponse
 from schemas.versions import version_of
 from syncapi import service as service_module
-from syncapi.planner import READ_SIDE_MARGIN_MS
+from syncapi.delta import CURSOR_KEPT_SHARE, READ_SIDE_MARGIN_MS
 from syncapi.service import SyncService
 from tests.unit.infra.cassandra.support import Cells
 from tests.unit.syncapi.support import (
@@ -63,11 +64,15 @@ class Api:
     def __init__(self, store: Store | None = None, settings: Settings | None = None) -> None:
         self.store = store or Watched()
         self.now_ms = T0
+        self.kept: str | None = None
+        """The cursor of the last answer that had one, as a client keeps it."""
         self.service = SyncService(settings or Settings(), self.store, KEY, lambda: self.now_ms)
         self.service._heads._monotonic_s = lambda: self.now_ms / 1_000
 
     def sync(self, asked: SyncRequest | None = None, user: str = "ann") -> SyncResponse:
-        return run(self.service.sync(user, asked or request()))
+        answer = run(self.service.sync(user, asked or request()))
+        self.kept = answer.cursor or self.kept
+        return answer
 
     def stand(self, answer: SyncResponse) -> Cursor:
         assert answer.cursor is not None
@@ -77,7 +82,8 @@ class Api:
         """Continue from an answer, as a client does."""
         if answer.page is not None:
             return self.sync(SyncRequest(device_id="phone", page=answer.page, **limits))
-        return self.sync(SyncRequest(device_id="phone", cursor=answer.cursor, **limits))
+        cursor = answer.cursor or self.kept
+        return self.sync(SyncRequest(device_id="phone", cursor=cursor, **limits))
 
 
 def joined(*groups: str, user: str = "ann") -> list[StateChange]:
@@ -96,15 +102,21 @@ def ids(answer: SyncResponse) -> list[str]:
 # Deltas.
 
 
-def test_nothing_new_is_an_empty_delta_with_a_cursor_issued_now() -> None:
+def test_nothing_new_is_an_empty_delta_that_keeps_the_cursor() -> None:
+    api = Api()
+    api.store.add(*joined("sg_1"))
+    first = api.sync()
+    api.now_ms += RETENTION_MS // CURSOR_KEPT_SHARE - 1
+    assert api.next(first) == SyncResponse(path="delta", server_time_ms=api.now_ms)
+
+
+def test_a_cursor_that_stands_still_is_renewed_before_it_is_old() -> None:
     api = Api()
     last = api.store.add(*joined("sg_1"))
     first = api.sync()
-    api.now_ms += 5_000
-    answer = api.next(first)
-    assert (answer.path, answer.conversations, answer.reset) == ("delta", (), None)
-    assert api.stand(answer).version == last
-    assert api.stand(answer).issued_at_ms == answer.server_time_ms == T0 + 5_000
+    api.now_ms += RETENTION_MS // CURSOR_KEPT_SHARE
+    renewed = api.stand(api.next(first))
+    assert (renewed.version, renewed.issued_at_ms) == (last, api.now_ms)
 
 
 def test_a_delta_tells_what_changed_and_no_more() -> None:
@@ -190,11 +202,11 @@ def test_a_user_reads_his_own_partitions_only() -> None:
     assert users == {"ann"}
 
 
-def test_a_cursor_of_another_user_is_a_reset() -> None:
+def test_a_cursor_of_another_user_is_refused() -> None:
     api = Api()
     first = api.sync()
-    answer = api.sync(SyncRequest(device_id="phone", cursor=first.cursor), user="bob")
-    assert (answer.path, answer.reset) == ("full", ResetReason.OTHER_USER)
+    with pytest.raises(RefusedTokenError):
+        api.sync(SyncRequest(device_id="phone", cursor=first.cursor), user="bob")
 
 
 def test_a_delta_looks_no_further_back_than_it_must() -> None:
@@ -281,7 +293,7 @@ def test_a_cursor_above_all_that_was_applied_is_ahead() -> None:
     api = Api()
     last = api.store.add(*joined("sg_1"))
     answer = api.sync(request(cursor(version=last + 1)))
-    assert (answer.path, answer.reset, ids(answer)) == ("full", ResetReason.AHEAD, ["sg_1"])
+    assert (answer.path, answer.reason, ids(answer)) == ("full", Reason.AHEAD, ["sg_1"])
 
 
 def test_a_cursor_at_the_last_applied_is_not_ahead() -> None:
@@ -293,7 +305,7 @@ def test_a_cursor_at_the_last_applied_is_not_ahead() -> None:
 
 def test_a_cursor_on_a_log_that_nothing_was_applied_from_is_ahead() -> None:
     answer = Api().sync(request(cursor(version=version_of(1, 0))))
-    assert answer.reset is ResetReason.AHEAD
+    assert answer.reason is Reason.AHEAD
 
 
 def test_a_user_without_changes_is_not_ahead() -> None:
@@ -309,16 +321,39 @@ def test_what_was_reached_later_is_looked_up_again() -> None:
     assert api.sync(request(cursor(version=later))).path == "delta"
 
 
-@pytest.mark.parametrize(("limit", "path"), [(3, "delta"), (2, "full")])
-def test_more_changes_than_the_client_takes_is_a_full_answer(limit: int, path: str) -> None:
+def test_more_changes_than_the_client_takes_come_in_pages_newest_first() -> None:
     api = Api()
     api.store.add(*joined("sg_1", "sg_2", "sg_3"))
     first = api.sync()
-    api.store.add(*(message(f"sg_{n}", 1) for n in (1, 2, 3)))
-    answer = api.next(first, changes_max=limit)
-    assert answer.path == path
-    assert answer.reset is (None if path == "delta" else ResetReason.TOO_MANY)
-    assert len(answer.conversations) == 3
+    last = api.store.add(*(message(f"sg_{n}", 1) for n in (1, 2, 3)))
+    page = api.next(first, changes_max=2)
+    assert (page.path, page.reason, page.has_more) == ("delta", Reason.PAGING, True)
+    assert ids(page) == ["sg_3", "sg_2"]
+    assert api.stand(page).version < last, "and the cursor does not say that all was told"
+    end = api.next(page, changes_max=2)
+    assert (ids(end), end.reason, end.has_more) == (["sg_1"], None, False)
+    assert api.stand(end).version == last
+
+
+def test_more_changes_than_one_delta_tells_are_the_first_page_of_a_snapshot() -> None:
+    api = Api(settings=load(api={"changes_per_delta_max": 2}))
+    api.store.add(*joined(*(f"sg_{n}" for n in range(9))))
+    item = api.store.add(ModuleChange(("ann",), "friends", "bob", "insert", 1))
+    first = api.sync()
+    friend = ModuleChange(("ann",), "friends", "eve", "insert", 1)
+    for n in (8, 5, 6):
+        api.store.head(f"sg_{n}", 1 + n, T0 + 1 + n)
+        api.store.add(message(f"sg_{n}", 1 + n))
+    api.store.add(friend)
+    answer = api.next(first, page_max=6)
+    assert (answer.path, answer.reason, answer.total) == ("full", Reason.TOO_MANY, 9)
+    assert ids(answer) == ["sg_8", "sg_6", "sg_5", "sg_0", "sg_1", "sg_2"]
+    assert answer.module_resets == ()
+    token = unseal(answer.page, PageToken, KEY)
+    assert token.cursor.modules_version == item, "modules go on where they were"
+    while answer.page is not None:
+        answer = api.next(answer)
+    assert [one.item_id for one in api.next(answer).modules] == ["eve"]
 
 
 def test_many_messages_of_few_conversations_are_not_too_many() -> None:
@@ -333,18 +368,22 @@ def test_more_rows_than_may_be_read_is_a_full_answer() -> None:
     api = Api(settings=load(api={"rows_per_sync_max": 100}))
     api.store.add(*joined(*(f"sg_{n:03}" for n in range(101))))
     answer = api.sync(request(cursor()))
-    assert answer.reset is ResetReason.TOO_MANY
+    assert answer.reason is Reason.TOO_MANY
     limits = [v[-1] for cql, v in api.store.reads if table_of(cql) == "changes_by_user"]
     assert limits[0] == 101, "one more than may be, and no more"
 
 
-def test_more_module_items_than_may_be_read_is_a_full_answer(
+def test_more_module_items_than_may_be_read_reset_the_modules_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(service_module, "MODULE_ROWS_MAX", 2)
     api = Api()
     api.store.add(*(ModuleChange(("ann",), "friends", name, "insert", 1) for name in "xyz"))
-    assert api.sync(request(cursor())).reset is ResetReason.TOO_MANY
+    api.store.add(*joined("sg_1"))
+    answer = api.sync(request(cursor()))
+    assert (answer.path, answer.module_resets) == ("delta", (ALL_MODULES,))
+    assert ids(answer) == ["sg_1"]
+    assert api.next(answer).module_resets == ()
 
 
 def test_a_row_of_a_newer_epoch_is_a_reset_into_that_epoch() -> None:
@@ -355,7 +394,7 @@ def test_a_row_of_a_newer_epoch_is_a_reset_into_that_epoch() -> None:
     api.store.take_epoch(2)
     api.store.add(message("sg_1", 1))
     answer = api.next(first)
-    assert answer.reset is ResetReason.EPOCH_CHANGED
+    assert answer.reason is Reason.EPOCH_CHANGED
     assert api.stand(answer).epoch == 2
     assert api.next(answer).path == "delta"
 
@@ -366,7 +405,7 @@ def test_an_expired_cursor_is_a_reset_that_already_recovers() -> None:
     first = api.sync()
     api.now_ms += RETENTION_MS
     answer = api.next(first)
-    assert (answer.reset, ids(answer)) == (ResetReason.EXPIRED, ["sg_1"])
+    assert (answer.reason, ids(answer)) == (Reason.EXPIRED, ["sg_1"])
     assert api.next(answer).path == "delta"
 
 
@@ -381,8 +420,11 @@ def test_a_full_answer_is_paged_in_order_and_says_reset_once() -> None:
     while pages[-1].page is not None:
         assert pages[-1].cursor is None, "half a state has no cursor"
         pages.append(api.next(pages[-1], page_max=2))
-    assert [ids(page) for page in pages] == [names[:2], names[2:4], names[4:]]
-    assert [page.reset for page in pages] == [ResetReason.FRESH, None, None]
+    newest = names[0]
+    assert ids(pages[0]) == [newest, "sg_1"]
+    assert [ids(page) for page in pages[1:]] == [names[2:4], names[4:]]
+    assert [page.reason for page in pages] == [Reason.FRESH, Reason.PAGING, Reason.PAGING]
+    assert [page.total for page in pages] == [5, None, None]
     assert pages[-1].cursor is not None
 
 
@@ -417,7 +459,8 @@ def test_the_cursor_is_fixed_before_the_first_page_is_read() -> None:
     api.sync()
     found = [table for table in api.store.tables_read() if table in INDEX | STATE]
     assert set(found[:2]) == {"changes_by_user", "module_changes_by_user"}
-    assert found[2:] == ["inbox", "conversation_heads"], "and the inbox before the heads it names"
+    assert found.index("inbox") > 2
+    assert found[-1] == "conversation_heads", "and the inbox before the heads it names"
 
 
 def test_what_happens_behind_the_page_comes_with_the_next_delta() -> None:
@@ -444,13 +487,13 @@ def test_a_page_token_outlived_by_the_log_starts_again() -> None:
     first = api.sync(request(page_max=1))
     api.now_ms += RETENTION_MS
     answer = api.next(first, page_max=1)
-    assert (answer.reset, ids(answer)) == (ResetReason.EXPIRED, ["sg_1"])
+    assert (answer.reason, ids(answer)) == (Reason.EXPIRED, ["sg_1"])
 
 
 def test_a_page_after_the_last_conversation_is_empty_and_last() -> None:
     api = Api()
     answer = api.sync(request(page_token("zzz")))
-    assert (answer.conversations, answer.reset, answer.page) == ((), None, None)
+    assert (answer.conversations, answer.reason, answer.page) == ((), Reason.PAGING, None)
     assert api.stand(answer) == cursor()
 
 

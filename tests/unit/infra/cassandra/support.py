@@ -22,8 +22,11 @@ _LITERALS = {"true": True, "false": False}
 _KEY = re.compile(r"PRIMARY KEY \(\((.+)\)$", re.MULTILINE)
 _INLINE_KEY = re.compile(r"(\w+) \w+ PRIMARY KEY")
 _UPDATE = re.compile(r"UPDATE ks\.(\w+) USING (.+?) SET (.+?) WHERE (.+)")
-_SELECT = re.compile(r"SELECT (.+?) FROM ks\.(\w+) WHERE (.+?)(?: LIMIT (\?|\d+))?")
+_SELECT = re.compile(
+    r"SELECT (.+?) FROM ks\.(\w+) WHERE (.+?)(?: LIMIT (\?|\d+))?( ALLOW FILTERING)?"
+)
 _INSERT = re.compile(r"INSERT INTO ks\.(\w+) \((.+?)\) VALUES \((.+?)\) IF NOT EXISTS")
+_COUNT = re.compile(r"count\((\w+)\)")
 _TERM = re.compile(r"(\w+) (=|>=|>|IN) (?:\?|1)")
 _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "=": operator.eq,
@@ -145,6 +148,9 @@ class Cells:
                 for statement in piece:
                     self.apply(statement)
 
+    async def awrite_once(self, statement: Bound) -> None:
+        self.write([statement], in_flight=1)
+
     async def awrite(self, statements: Sequence[Bound], *, in_flight: int) -> None:
         self.write(statements, in_flight=in_flight)
 
@@ -155,13 +161,17 @@ class Cells:
             return self._insert(insert, values)
         match = _SELECT.fullmatch(cql)
         assert match, cql
-        columns, name, where, limit = match.groups()
+        columns, name, where, limit, filtering = match.groups()
         terms = _TERM.findall(where)
         bound = list(values)
         assert cql.count("?") == len(bound), (cql, bound)
-        rows = self._select(TABLES[name], name, list(zip(terms, bound, strict=False)))
+        found = list(zip(terms, bound, strict=False))
+        rows = self._select(TABLES[name], name, found, filtering=bool(filtering))
         if limit:
             rows = rows[: bound[-1] if limit == "?" else int(limit)]
+        counted = _COUNT.fullmatch(columns)
+        if counted:
+            return [(sum(row.get(counted[1]) is not None for row in rows),)]
         return [tuple(row.get(column) for column in columns.split(", ")) for row in rows]
 
     async def aread(self, cql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -197,15 +207,24 @@ class Cells:
         }
 
     def _select(
-        self, table: Table, name: str, terms: list[tuple[tuple[str, str], Any]]
+        self,
+        table: Table,
+        name: str,
+        terms: list[tuple[tuple[str, str], Any]],
+        *,
+        filtering: bool,
     ) -> list[dict[str, Any]]:
         rows = [
             dict(zip(table.key, key, strict=True)) | cells
             for key, cells in self.table(name).items()
         ]
         for (column, how), value in terms:
-            assert column in table.key, "only keys are looked up"
-            rows = [row for row in rows if _COMPARE[how](_bytes(row[column]), _bytes(value))]
+            assert filtering or column in table.key, "only keys are looked up"
+            rows = [
+                row
+                for row in rows
+                if row.get(column) is not None and _COMPARE[how](_bytes(row[column]), _bytes(value))
+            ]
         for column in reversed(table.key):
             rows.sort(key=lambda row: _bytes(row[column]), reverse=column in table.descending)
         return rows

@@ -1,10 +1,13 @@
 """Writing: again until acknowledged, never for longer than the deadline, and a refusal at once.
 
+Or once, for what may be lost.
+
 The driver's session is a script here: what it answers to each statement, one after the other.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -41,7 +44,7 @@ class Driver:
         self.sent.append(statement)
         return self
 
-    def add_callbacks(self, on_done: Any, on_error: Any, errback_args: Any) -> None:
+    def add_callbacks(self, on_done: Any, on_error: Any, errback_args: Any = ()) -> None:
         error = self.answer(self.sent[-1])
         if error is None:
             on_done([])
@@ -113,3 +116,44 @@ def test_nothing_to_write_is_nothing_sent(clock: Clock) -> None:
     driver = Driver(lambda _: None)
     session_on(driver).write([], in_flight=1)
     assert driver.sent == []
+
+
+# Once, in an event loop.
+
+
+def test_what_is_written_once_is_not_written_again(clock: Clock) -> None:
+    driver = Driver(lambda _: None)
+    asyncio.run(session_on(driver).awrite_once("a"))
+    assert driver.sent == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [(OperationTimedOut(), StoreUnavailable), (InvalidRequest("no"), StoreRefused)],
+)
+def test_a_failure_of_what_is_written_once_is_ours_and_at_once(
+    clock: Clock, error: Exception, raised: type[Exception]
+) -> None:
+    driver = Driver(lambda _: error)
+    with pytest.raises(raised):
+        asyncio.run(session_on(driver).awrite_once("a"))
+    assert driver.sent == ["a"]
+    assert clock.now_s == 0
+
+
+def test_an_answer_after_its_waiter_has_gone_harms_nobody(clock: Clock) -> None:
+    class Silent(Driver):
+        def add_callbacks(self, on_done: Any, on_error: Any, errback_args: Any = ()) -> None:
+            self.on_done = on_done
+
+    async def course() -> None:
+        driver = Silent(lambda _: None)
+        writing = asyncio.create_task(session_on(driver).awrite_once("a"))
+        await asyncio.sleep(0)
+        writing.cancel()
+        await asyncio.wait([writing])
+        driver.on_done([])
+        await asyncio.sleep(0)
+        assert writing.cancelled()
+
+    asyncio.run(course())

@@ -11,7 +11,8 @@ import pytest
 
 import sdk.client
 from schemas.conversations import OwnState
-from schemas.protocol import ModuleEntry, ResetReason, SyncRequest, SyncResponse
+from schemas.limits import ANSWER_BYTES_MAX, ANSWER_BYTES_MIN
+from schemas.protocol import ModuleEntry, Reason, SyncRequest, SyncResponse
 from sdk.client import (
     AuthError,
     InvalidAnswerError,
@@ -35,35 +36,66 @@ def test_a_report_says_what_a_sync_did() -> None:
     ticks = iter(range(T0, T0 + 10_000, 500))
     item = ModuleEntry("friends", "f1", "insert", 1, 1)
     wire = Scripted(
-        first(entry("sg_1", 1, 1), entry("sg_2", 1, 1), page="p1", reset=ResetReason.FRESH),
+        first(entry("sg_1", 1, 1), entry("sg_2", 1, 1), page="p1", total=3),
         further(entry("sg_3", 1, 1), cursor="c1"),
         delta(entry("sg_1", 2, 2), cursor="c2", modules=(item,)),
         delta(cursor="c3"),
-        first(entry("sg_1", 1, 2), cursor="c4", reset=ResetReason.EXPIRED),
+        first(entry("sg_1", 1, 2), cursor="c4", reason=Reason.EXPIRED),
     )
     with client(wire, clock=lambda: next(ticks)) as c:
         full = c.sync()
-        assert (full.path, full.reset, full.round_trips) == ("full", "fresh", 2)
+        assert (full.path, full.reason, full.round_trips) == ("full", "fresh", 2)
         assert (full.entries, full.modules, full.enqueued, full.removed) == (3, 0, 3, 0)
+        assert full.total == 3
         assert full.bytes_up > 0 < full.bytes_down
         assert full.seconds == 1.5
         news = c.sync()
-        assert (news.path, news.reset, news.round_trips) == ("delta", None, 1)
-        assert (news.entries, news.modules, news.enqueued) == (1, 1, 2)
+        assert (news.path, news.reason, news.round_trips) == ("delta", None, 1)
+        assert (news.entries, news.modules, news.enqueued, news.total) == (1, 1, 2, None)
         nothing = c.sync()
-        assert (nothing.path, nothing.reset, nothing.entries) == ("nothing", None, 0)
+        assert (nothing.path, nothing.reason, nothing.entries) == ("nothing", None, 0)
         again = c.sync()
-        assert (again.path, again.reset, again.removed) == ("full", "expired", 2)
+        assert (again.path, again.reason, again.removed) == ("full", "expired", 2)
         assert again.enqueued == 0
+
+
+def test_a_verified_sync_reports_what_was_wrong() -> None:
+    server = ModelServer()
+    for number in range(30):
+        server.change(f"sg_{number}", number + 1)
+    with client(server) as c:
+        c.sync()
+        equal = c.sync(verify=True)
+        assert (equal.path, equal.reason, equal.round_trips) == ("nothing", None, 1)
+        c._store._db.execute("DELETE FROM conversations WHERE conversation_id = 'sg_7'")
+        c._store._db.execute("UPDATE conversations SET read_seq = 9 WHERE conversation_id = 'sg_3'")
+        assert c.sync().path == "nothing", "nobody looks unless asked to"
+        report = c.sync(verify=True)
+        assert (report.path, report.reason, report.total) == ("correction", "digest_mismatch", None)
+        assert (report.round_trips, report.entries, report.removed) == (2, 2, 0)
+        assert c.state() == server.states
+        # The reason of the first sync is that of a full correction, and this is none.
+        assert c.sync(verify=True).reason is None
+
+
+def test_what_is_told_beside_entries_is_news_too() -> None:
+    wire = Scripted(
+        first(cursor="c1"),
+        delta(cursor="c2", module_resets=("friends",)),
+        delta(cursor="c3", pinned=()),
+        delta(cursor=None),
+    )
+    with client(wire) as c:
+        assert [c.sync().path for _ in range(4)] == ["full", "delta", "delta", "nothing"]
 
 
 def test_requests_carry_what_the_last_answer_said() -> None:
     wire = Scripted(first(page="p1"), further(cursor="c1"), delta(cursor="c2"), first(cursor="c3"))
-    with client(wire, changes_max=3, page_max=4) as c:
+    with client(wire, changes_max=3, page_max=4, bytes_max=9_000) as c:
         c.sync()
         c.sync()
         c.sync(full=True)
-    common = {"device_id": "phone", "changes_max": 3, "page_max": 4}
+    common = {"device_id": "phone", "changes_max": 3, "page_max": 4, "bytes_max": 9_000}
     assert wire.requests == [
         SyncRequest(**common),
         SyncRequest(**common, page="p1"),
@@ -94,7 +126,8 @@ def test_a_failed_sync_changes_nothing_and_the_next_goes_on() -> None:
 
 def test_the_queue_by_way_of_the_client() -> None:
     now_ms = T0
-    wire = Scripted(first(entry("sg_1", 1, 1), entry("sg_2", 1, 2), cursor="c1"))
+    answer = first(entry("sg_1", 1, 1), entry("sg_2", 1, 2), cursor="c1", module_resets=("*",))
+    wire = Scripted(answer)
     rng = random.Random(5)
     pause_ms = int(random.Random(5).random() * RETRY_BASE_MS)
     with client(wire, clock=lambda: now_ms, rng=rng) as c:
@@ -204,6 +237,8 @@ def test_an_own_transport_is_made_and_closed(monkeypatch: pytest.MonkeyPatch) ->
         {"changes_max": 1_001},
         {"page_max": 0},
         {"page_max": 1_001},
+        {"bytes_max": ANSWER_BYTES_MIN - 1},
+        {"bytes_max": ANSWER_BYTES_MAX + 1},
         {"transport": None},
         {"transport": None, "url": "im.example"},
     ],

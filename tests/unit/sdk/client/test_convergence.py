@@ -90,7 +90,7 @@ class World(RuleBasedStateMachine):
 
     @rule(known=st.booleans())
     def page_tokens(self, *, known: bool) -> None:
-        self.server.pages_known = known
+        self.server.tokens_known = known
 
     @rule(at=st.integers(1, 4), lost=st.booleans())
     def sync_over_a_bad_network(self, at: int, *, lost: bool) -> None:
@@ -99,7 +99,7 @@ class World(RuleBasedStateMachine):
         def cut(request: Any) -> None:
             nonlocal count
             # Whoever issues tokens knows them: only those from before are refused.
-            self.server.pages_known = self.server.pages_known or request.page is None
+            self.server.tokens_known = self.server.tokens_known or request.page is None
             count += 1
             if count == at:
                 raise NetworkError("cut")
@@ -116,7 +116,7 @@ class World(RuleBasedStateMachine):
     def die_while_syncing(self, at: int, *, after: bool) -> None:
         self.client.close()
         killable = Killable(at, after=after)
-        self.server.pages_known = True
+        self.server.tokens_known = True
         try:
             with patch("sdk.client.database.sqlite3.connect", killable.connect):
                 self.open().sync()
@@ -166,7 +166,7 @@ class World(RuleBasedStateMachine):
 
     @rule()
     def calm(self) -> None:
-        self.server.pages_known = True
+        self.server.tokens_known = True
         while self.client.sync().path != "nothing":
             pass
         assert self.client.state() == self.server.states

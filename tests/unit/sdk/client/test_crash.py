@@ -15,13 +15,16 @@ from typing import Any
 
 import pytest
 
-from schemas.conversations import OwnState
+from schemas.conversations import ConversationState, OwnState
 from sdk.client import SyncClient
 from sdk.client.errors import NetworkError, StoreError
+from sdk.client.rows import UPSERT, row_of
 from sdk.client.store import Store
 from tests.unit.sdk.client.support import T0, Killable, Killed, ModelServer
 
 ROOT = Path(__file__).parents[4]
+
+Act = Callable[[ModelServer, Path], None]
 
 
 def client(server: ModelServer, path: Path, **options: Any) -> SyncClient:
@@ -79,14 +82,45 @@ def synced_then_lost(path: Path) -> ModelServer:
     return server
 
 
+def synced_then_damaged(path: Path) -> ModelServer:
+    """Rows that changed, are missing, or should not be there, and news on top."""
+    server = synced_then_changed(path)
+    store = Store(path, "u1", "phone")
+    store._db.execute("DELETE FROM conversations WHERE conversation_id IN ('sg_0', 'n_1')")
+    store._db.execute("UPDATE conversations SET max_seq = 99 WHERE conversation_id = 'sg_6'")
+    store._db.execute("UPDATE conversations SET pinned = 1 WHERE conversation_id = 'sg_4'")
+    for number in range(2):
+        extra = ConversationState(f"sg_extra_{number}", 5, T0)
+        store._db.execute(UPSERT, row_of(extra, 1))
+    store.close()
+    return server
+
+
 def not_synced(path: Path) -> ModelServer:
     del path
     return world()
 
 
 def sync_in_pages(server: ModelServer, path: Path) -> None:
-    with client(server, path, page_max=2) as c:
+    with client(server, path, page_max=2, changes_max=2) as c:
         c.sync()
+
+
+def verify(server: ModelServer, path: Path) -> None:
+    with client(server, path, page_max=100, changes_max=2) as c:
+        c.sync(verify=True)
+
+
+def verify_in_pages(server: ModelServer, path: Path) -> None:
+    with client(server, path, page_max=2, changes_max=2) as c:
+        c.sync(verify=True)
+
+
+def recover(server: ModelServer, path: Path, act: Act) -> None:
+    """Start again after a death: as any app does; and verify, if that is what was done."""
+    with client(server, path, page_max=2, changes_max=2) as c:
+        c.sync(verify=act in {verify, verify_in_pages})
+        assert c.state() == server.states
 
 
 def work_on_the_queue(server: ModelServer, path: Path) -> None:
@@ -99,11 +133,12 @@ def work_on_the_queue(server: ModelServer, path: Path) -> None:
                 c.retry(entry, "no")
 
 
-Act = Callable[[ModelServer, Path], None]
-CASES = [
+CASES: list[tuple[Callable[[Path], ModelServer], Act]] = [
     (not_synced, sync_in_pages),
     (synced_then_changed, sync_in_pages),
     (synced_then_lost, sync_in_pages),
+    (synced_then_damaged, verify),
+    (synced_then_damaged, verify_in_pages),
     (synced_then_changed, work_on_the_queue),
 ]
 
@@ -166,9 +201,7 @@ def test_dying_at_any_statement(
         left = contents(path)
         assert left in allowed, f"statement {at}: neither before nor after a transaction"
         reached.add(allowed.index(left))
-        with client(server, path, page_max=2) as c:
-            c.sync()
-            assert c.state() == server.states
+        recover(server, path, act)
         if not died:
             break
     assert len(reached) > 1
@@ -208,9 +241,7 @@ def kill_children(case: int, folder: Path) -> None:
                 _live_until(at, act, server, path)
             _, status = os.waitpid(child, 0)
             assert contents(path) in allowed, at
-            with client(server, path, page_max=2) as c:
-                c.sync()
-                assert c.state() == server.states, at
+            recover(server, path, act)
             if os.waitstatus_to_exitcode(status) == 0:
                 assert at > 10, "the child lived too early: nothing was counted"
                 return
@@ -250,8 +281,41 @@ def test_a_correction_goes_on_after_the_page_that_was_stored(
     with client(server, tmp_path / "im.db", page_max=2) as c:
         report = c.sync()
         assert asked[stop] == asked[stop - 1], "the same page is asked for again"
-        assert (report.path, report.reset) == ("full", "fresh")
+        assert (report.path, report.reason) == ("full", "fresh")
         assert len(asked) == len(set(asked)) + 1, "and no other page is asked for twice"
+        c.sync()
+        assert c.state() == server.states
+
+
+@pytest.mark.parametrize("stop", range(1, 4))
+@pytest.mark.parametrize("lost", [False, True], ids=["request", "answer"])
+def test_a_delta_goes_on_after_the_page_that_was_stored(
+    tmp_path: Path, stop: int, *, lost: bool
+) -> None:
+    path = tmp_path / "im.db"
+    server = world()
+    sync_in_pages(server, path)
+    changed(server)
+    asked: list[str | None] = []
+
+    def cut(request: Any) -> None:
+        asked.append(request.cursor)
+        if len(asked) == stop:
+            raise NetworkError("cut")
+
+    setattr(server, "lost" if lost else "fault", cut)
+    with client(server, path, changes_max=2) as c, pytest.raises(NetworkError):
+        c.sync()
+    stored = len(server.answers)
+    # What changes now has left the delta under way, and comes with the next one.
+    server.change("sg_3", 30)
+    server.change("sg_newest", 1)
+    with client(server, path, changes_max=2) as c:
+        assert c.sync().path == "delta"
+        assert asked[stop] == asked[stop - 1], "the same page is asked for again"
+        assert len(asked) == len(set(asked)) + 1, "and no other page is asked for twice"
+        told = [e.conversation_id for a in server.answers[stored:] for e in a.conversations]
+        assert len(told) == len(set(told))
         c.sync()
         assert c.state() == server.states
 
@@ -276,9 +340,9 @@ def test_a_correction_whose_token_no_longer_counts_starts_again(
         with pytest.raises(NetworkError):
             c.sync()
         server.lose("sg_0")
-        server.pages_known = why == "reset"
+        server.tokens_known = why == "reset"
         server.fault = lambda request: setattr(
-            server, "pages_known", why == "reset" or request.page is None or server.pages_known
+            server, "tokens_known", why == "reset" or request.page is None or server.tokens_known
         )
         c.sync()
         assert c.state() == server.states

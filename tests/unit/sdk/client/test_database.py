@@ -32,6 +32,23 @@ def test_migrations_are_numbered_without_gaps() -> None:
     assert numbers == list(range(1, database.SCHEMA_VERSION + 1))
 
 
+def test_a_store_of_the_first_version_is_taken_over(tmp_path: Path) -> None:
+    path = str(tmp_path / "im.db")
+    old = sqlite3.connect(path)
+    old.executescript(database._script(1))
+    old.execute("INSERT INTO sync_state (id, user_id, device_id, cursor) VALUES (1, 'u', 'd', 'c')")
+    old.execute(f"PRAGMA application_id = {database.APPLICATION_ID}")
+    old.execute("PRAGMA user_version = 1")
+    old.commit()
+    old.close()
+    db = database.connect(path)
+    assert db.execute("PRAGMA user_version").fetchone() == (database.SCHEMA_VERSION,)
+    assert db.execute("SELECT user_id, cursor, total FROM sync_state").fetchall() == [
+        ("u", "c", None)
+    ]
+    db.close()
+
+
 def test_opening_again_changes_nothing(tmp_path: Path) -> None:
     path = str(tmp_path / "im.db")
     first = database.connect(path)

@@ -17,7 +17,16 @@ def test_importing_the_client_pulls_nothing_heavy() -> None:
     loaded = set(done.stdout.split())
     servers = {"infra", "streams", "consumers", "syncapi", "diffusion"}
     drivers = {"cassandra", "confluent_kafka", "aiokafka", "faust", "mode", "litestar"}
-    later = {"httpx", "httpcore", "anyio", "asyncio", "ssl", "orjson", "prometheus_client"}
+    later = {
+        "httpx",
+        "httpcore",
+        "zstandard",
+        "anyio",
+        "asyncio",
+        "ssl",
+        "orjson",
+        "prometheus_client",
+    }
     assert loaded & (servers | drivers | later) == set()
     assert {"sdk", "schemas", "msgspec", "sqlite3"} <= loaded
 
@@ -26,3 +35,4 @@ def test_types_and_migrations_are_beside_the_code() -> None:
     folder = ROOT / "sdk" / "client"
     assert (folder / "py.typed").exists()
     assert (folder / "migrations" / "001_init.sql").exists()
+    assert (folder / "migrations" / "002_add_total.sql").exists()

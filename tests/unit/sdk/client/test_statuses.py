@@ -88,6 +88,12 @@ def test_a_problem_document_is_kept() -> None:
     assert (error.status, error.problem) == (400, Problem("urn:x", "Bad", 400, "page"))
 
 
+def test_a_reason_is_kept_and_one_that_is_no_word_is_no_problem_document() -> None:
+    body = msgspec.json.encode({"status": 400, "title": "t", "reason": "unreadable", "new": [1]})
+    assert problem_of(400, body).reason == "unreadable"
+    assert problem_of(400, b'{"reason": 5, "title": "t"}').title == "Bad Request"
+
+
 def test_an_answer_of_a_gateway_is_quoted() -> None:
     problem = problem_of(502, b"<html>upstream \xff gone</html>\n")
     assert problem.title == "Bad Gateway"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import socket
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -13,7 +14,8 @@ import httpx
 import msgspec
 import pytest
 
-from schemas.protocol import SyncRequest, SyncResponse
+from schemas.encoding import Coding, codings, compress
+from schemas.protocol import Correction, KeyRange, RangeRows, SyncRequest, SyncResponse
 from sdk.client.errors import (
     AuthError,
     ClientError,
@@ -29,6 +31,7 @@ from tests.unit.sdk.client.support import delta, entry
 REQUEST = SyncRequest("phone", cursor="c1")
 ANSWER = delta(entry("sg_1", 2, 3), cursor="c2")
 JSON = {"Content-Type": "application/json"}
+MSGPACK = {"Content-Type": "application/msgpack"}
 
 
 class Server(ThreadingHTTPServer):
@@ -88,14 +91,50 @@ def wire(server: Server) -> Iterator[HttpTransport]:
     transport.close()
 
 
-def test_a_request_is_a_post_of_json_with_the_token(server: Server, wire: HttpTransport) -> None:
+def test_a_request_is_a_post_of_messagepack_with_the_token(
+    server: Server, wire: HttpTransport
+) -> None:
+    server.answer = (200, MSGPACK, msgspec.msgpack.encode(ANSWER))
     assert wire.send(REQUEST) == ANSWER
     ((path, headers, body),) = server.seen
     assert path == "/v1/sync"
-    assert msgspec.json.decode(body, type=SyncRequest) == REQUEST
+    assert msgspec.msgpack.decode(body, type=SyncRequest) == REQUEST
     assert headers["authorization"] == "Bearer t0ken"
+    assert headers["content-type"] == "application/msgpack"
+    assert headers["accept"] == "application/msgpack, application/problem+json"
+    assert headers["accept-encoding"] in {"zstd, deflate, gzip", "deflate, gzip"}
+    assert "content-encoding" not in headers
+
+
+def test_json_for_people(server: Server) -> None:
+    transport = HttpTransport(server.url, "t", encoding="json")
+    assert transport.send(REQUEST) == ANSWER
+    transport.close()
+    ((_, headers, body),) = server.seen
+    assert msgspec.json.decode(body, type=SyncRequest) == REQUEST
     assert headers["content-type"] == "application/json"
-    assert headers["accept-encoding"] == "gzip"
+    assert headers["accept"] == "application/json, application/problem+json"
+    with pytest.raises(ValueError, match="no encoding"):
+        HttpTransport(server.url, "t", encoding="xml")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("media", ["application/json; charset=utf-8", "Application/X-MsgPack", ""])
+def test_an_answer_is_read_as_what_it_says_it_is(
+    server: Server, wire: HttpTransport, media: str
+) -> None:
+    encoder = msgspec.json if "json" in media else msgspec.msgpack
+    server.answer = (200, {"Content-Type": media}, encoder.encode(ANSWER))
+    assert wire.send(REQUEST) == ANSWER
+
+
+def test_a_long_request_is_compressed(server: Server, wire: HttpTransport) -> None:
+    ranges = tuple(RangeRows(KeyRange(12, n), bytes(40)) for n in range(100))
+    request = SyncRequest("phone", cursor="c1", correct=Correction(listed=ranges))
+    wire.send(request)
+    ((_, headers, body),) = server.seen
+    assert headers["content-encoding"] == "deflate"
+    assert msgspec.msgpack.decode(zlib.decompress(body), type=SyncRequest) == request
+    assert wire.traffic.bytes_up == len(body) < 1_000
 
 
 def test_the_path_follows_the_address(server: Server) -> None:
@@ -139,13 +178,16 @@ def test_a_token_that_is_none_is_not_sent_and_not_quoted(server: Server, token: 
     assert transport.traffic == Traffic()
 
 
-def test_bytes_are_counted_as_they_travel(server: Server, wire: HttpTransport) -> None:
+@pytest.mark.parametrize("coding", [one for one in codings() if one], ids=lambda c: c.token)
+def test_bytes_are_counted_as_they_travel(
+    server: Server, wire: HttpTransport, coding: Coding
+) -> None:
     many = delta(*(entry(f"sg_{n}", 2, 3) for n in range(500)), cursor="c2")
     plain = msgspec.json.encode(many)
-    packed = gzip.compress(plain)
-    server.answer = (200, {**JSON, "Content-Encoding": "gzip"}, packed)
+    packed = compress(plain, coding)
+    server.answer = (200, {**JSON, "Content-Encoding": coding.token}, packed)
     assert wire.send(REQUEST) == many
-    up = len(msgspec.json.encode(REQUEST))
+    up = len(msgspec.msgpack.encode(REQUEST))
     assert wire.traffic == Traffic(round_trips=1, bytes_up=up, bytes_down=len(packed))
     assert len(packed) < len(plain)
     server.answer = (503, {}, b"busy")
@@ -195,12 +237,12 @@ def test_retry_after_reaches_the_caller(server: Server, wire: HttpTransport) -> 
         b"",
         b"<html>",
         b'{"path": "sideways", "cursor": "c"}',
-        b'{"path": "delta", "v": 2, "cursor": "c"}',
+        b'{"path": "delta", "v": "2", "cursor": "c"}',
         b'{"path": "delta", "cursor": "\xff"}',
         b'{"path": "delta", "cursor": "\\ud800"}',
         b'{"path": "delta", "conversations": [{"conversation_id": "a", "version": "1"}]}',
         b'{"path": "delta", "conversations": [{"conversation_id": "a", "version": 1.5}]}',
-        b'{"path": "full", "reset": "boredom"}',
+        b'{"path": "full", "reason": "boredom"}',
         b'{"x": ' + b"[" * 200_000,
     ],
 )
@@ -213,26 +255,43 @@ def test_an_answer_that_cannot_be_read_says_so(
 
 
 def test_unknown_fields_of_a_newer_server_are_ignored(server: Server, wire: HttpTransport) -> None:
-    server.answer = (200, JSON, b'{"path": "delta", "cursor": "c2", "news": [1], "total": 3}')
+    server.answer = (200, JSON, b'{"path": "delta", "cursor": "c2", "news": [1]}')
     assert wire.send(REQUEST) == SyncResponse("delta", cursor="c2")
 
 
-def test_what_cannot_be_unpacked_says_so(server: Server, wire: HttpTransport) -> None:
-    server.answer = (200, {"Content-Encoding": "gzip"}, b"not packed at all")
-    with pytest.raises(InvalidAnswerError, match="unpacked"):
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "zstd"])
+def test_what_cannot_be_unpacked_says_so(server: Server, wire: HttpTransport, coding: str) -> None:
+    server.answer = (200, {"Content-Encoding": coding}, b"not packed at all")
+    with pytest.raises(InvalidAnswerError, match="cannot be read"):
+        wire.send(REQUEST)
+    server.answer = (503, {"Content-Encoding": coding}, b"not packed at all")
+    with pytest.raises(ServerBusyError, match="Service Unavailable"):
         wire.send(REQUEST)
 
 
-@pytest.mark.parametrize("packed", [False, True])
+def test_a_coding_that_was_not_asked_for_says_so(server: Server, wire: HttpTransport) -> None:
+    for coding in ("br", "gzip, deflate"):
+        server.answer = (200, {**JSON, "Content-Encoding": coding}, b"x")
+        with pytest.raises(InvalidAnswerError, match="not known here"):
+            wire.send(REQUEST)
+
+
+def test_a_packed_problem_document_is_read(server: Server, wire: HttpTransport) -> None:
+    problem = b'{"status": 400, "title": "t", "reason": "unreadable"}'
+    headers = {"Content-Encoding": "gzip", "Content-Type": "application/problem+json"}
+    server.answer = (400, headers, gzip.compress(problem))
+    with pytest.raises(RequestRefusedError) as caught:
+        wire.send(REQUEST)
+    assert caught.value.problem.reason == "unreadable"
+
+
+@pytest.mark.parametrize("coding", codings(), ids=lambda c: c.token)
 def test_an_answer_without_end_is_not_held_in_memory(
-    server: Server, wire: HttpTransport, monkeypatch: pytest.MonkeyPatch, *, packed: bool
+    server: Server, wire: HttpTransport, monkeypatch: pytest.MonkeyPatch, coding: Coding
 ) -> None:
     monkeypatch.setattr("sdk.client.transport.ANSWER_BYTES_MAX", 10_000)
-    body = b" " * 10_001
-    if packed:
-        server.answer = (200, {"Content-Encoding": "gzip"}, gzip.compress(body))
-    else:
-        server.answer = (200, {}, body)
+    headers = {"Content-Encoding": coding.token} if coding else {}
+    server.answer = (200, headers, compress(b" " * 10_001, coding))
     with pytest.raises(InvalidAnswerError, match="larger than 10,000"):
         wire.send(REQUEST)
 

@@ -1,0 +1,120 @@
+"""How long, how much CPU, how many bytes: of one request that is sent many times."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import psutil
+
+from schemas.protocol import SyncRequest, SyncResponse
+from sdk.client import HttpTransport, Traffic
+
+WARM_UP: Final = 10
+"""Times that are not counted: statements are prepared and the connection is opened by the first."""
+
+CPU_TICK_MS: Final = 10.0
+"""What the system counts CPU time of a process in; a measurement should be many of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Times of repetitions, and the CPU time of each on average, in milliseconds."""
+
+    count: int
+    p50_ms: float
+    p99_ms: float
+    cpu_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsed:
+    """What one request costs: its times, and the most bytes of bodies that any took."""
+
+    times: Times
+    round_trips: int
+    bytes_up: int
+    bytes_down: int
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    """The least value that so large a share of the values is at most; of few, the greatest."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+
+
+def times_of(milliseconds: Sequence[float], cpu_ms: float) -> Times:
+    """Sum up; `cpu_ms` is that of all repetitions together."""
+    count = len(milliseconds)
+    return Times(count, quantile(milliseconds, 0.5), quantile(milliseconds, 0.99), cpu_ms / count)
+
+
+def cpu_ms(pid: int) -> float:
+    """CPU time that a process has used since its start, its threads included."""
+    spent = psutil.Process(pid).cpu_times()
+    return float(spent.user + spent.system) * 1_000
+
+
+class RehearsingTransport:
+    """A `Transport` that sends a request many times before it is sent for good.
+
+    So what is measured is what the SDK asks, and the device goes on from its answer. Answers to a
+    sync are reads, which may be repeated. Rehearsals have a connection of their own, kept alive,
+    and are not in `traffic`. `prepare` says how often the next request is to be rehearsed;
+    afterwards `rehearsed` has what it cost.
+    """
+
+    def __init__(self, url: str, token: str, pid: int) -> None:
+        self._main = HttpTransport(url, token)
+        self._aside = HttpTransport(url, token)
+        self._pid = pid
+        self._repetitions = 0
+        self.rehearsed: Rehearsed | None = None
+
+    @property
+    def traffic(self) -> Traffic:
+        """What went over the wire for good."""
+        return self._main.traffic
+
+    def prepare(self, repetitions: int) -> None:
+        """Rehearse the next request so often."""
+        self._repetitions = repetitions
+        self.rehearsed = None
+
+    def send(self, request: SyncRequest) -> SyncResponse:
+        """Rehearse if that was asked for, then send for good."""
+        if self._repetitions:
+            count, self._repetitions = self._repetitions, 0
+            self.rehearsed = self._rehearse(request, count)
+        return self._main.send(request)
+
+    def close(self) -> None:
+        """Close both connections."""
+        self._main.close()
+        self._aside.close()
+
+    def _rehearse(self, request: SyncRequest, count: int) -> Rehearsed:
+        transport = self._aside
+        for _ in range(WARM_UP):
+            transport.send(request)
+        up = down = trips = 0
+        spent_ms: list[float] = []
+        cpu_before_ms = cpu_ms(self._pid)
+        for _ in range(count):
+            before = transport.traffic
+            spent_ms.append(timed_ms(lambda: transport.send(request)))
+            traffic = transport.traffic.since(before)
+            trips = max(trips, traffic.round_trips)
+            up, down = max(up, traffic.bytes_up), max(down, traffic.bytes_down)
+        times = times_of(spent_ms, cpu_ms(self._pid) - cpu_before_ms)
+        return Rehearsed(times, trips, up, down)
+
+
+def timed_ms(work: Callable[[], object]) -> float:
+    """Milliseconds that it takes."""
+    started_ns = time.perf_counter_ns()
+    work()
+    return (time.perf_counter_ns() - started_ns) / 1e6

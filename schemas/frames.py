@@ -1,0 +1,62 @@
+"""Frames of the persistent connection `/v1/connect`, and the problem document of both transports.
+
+A text frame is JSON. A binary frame is MessagePack behind two bytes: the protocol version, and how
+the rest is compressed (`schemas.encoding.Coding`). The server answers in the kind it was asked in.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from msgspec import Meta, Struct
+
+from schemas.limits import REQUEST_ID_MAX
+from schemas.protocol import SyncRequest, SyncResponse
+
+PROBLEM_TYPE: Final = "application/problem+json"
+
+RequestId = Annotated[int, Meta(ge=0, le=REQUEST_ID_MAX)]
+
+
+class Problem(Struct, frozen=True, omit_defaults=True):
+    """A problem document (RFC 9457). `type` is always `about:blank`: the status says it all.
+
+    `reason` says in one word why a token was refused (`schemas.protocol.Reason`); `supported` names
+    the protocol versions, when the one asked for is unknown; `retry_after_ms` is how long to wait.
+    """
+
+    status: int
+    title: str
+    detail: str = ""
+    type: str = "about:blank"
+    reason: str | None = None
+    supported: tuple[int, ...] | None = None
+    retry_after_ms: int | None = None
+
+
+class ClientFrame(Struct, frozen=True, omit_defaults=True):
+    """What a client sends: a sync request under an id of its choice, or, without one, a ping.
+
+    `coding` (the number of a `schemas.encoding.Coding`) is how the answer to a binary frame may be
+    compressed; one that the server does not know stands for not at all.
+    """
+
+    id: RequestId
+    sync: SyncRequest | None = None
+    coding: Annotated[int, Meta(ge=0, le=255)] = 0
+
+
+class ServerFrame(Struct, frozen=True, omit_defaults=True):
+    """What the server sends; exactly one of these.
+
+    - `id` with `answer` or `problem`: to the request of that id; with neither: the pong to a ping;
+    - `problem` without `id`: to a frame whose id could not be read;
+    - `poke`: something changed for this user; sync when it suits;
+    - `drain_ms`: this server goes away; finish, close, and connect again after so long.
+    """
+
+    id: int | None = None
+    answer: SyncResponse | None = None
+    problem: Problem | None = None
+    poke: bool = False
+    drain_ms: int | None = None

@@ -1,0 +1,405 @@
+"""What a delta says: changes since a cursor, newest first, in pages. PURE.
+
+Index rows and read-side heads are collapsed to one entry a conversation. A page tells the newest
+that was not told; what is left is written into the cursor (`schemas.cursor.Rest`): the versions up
+to which the delta leads, and the place below which nothing was told. So every cursor is safe to
+store: from it, whatever is missing is found, by its version and not by a count.
+
+A conversation that changes again while a delta is paged gets a version above the one the delta
+leads to. It may then have left the pages (its cells were overwritten), and is found by the delta
+that follows; or come with them, and come again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+from msgspec.structs import replace
+
+from schemas.cursor import Cursor, Rest
+from schemas.heads import Head
+from schemas.limits import SEQ_MAX, TIME_MS_MAX
+from schemas.protocol import ConversationEntry, ModuleEntry
+from schemas.rows import ChangeRow, InboxRow, ModuleRow
+from schemas.versions import epoch_of, window_start
+from syncapi.planner import Ground
+from syncapi.room import Room
+from syncapi.snapshot import visible
+
+HEADS_DIGEST_BYTES: Final = 8
+"""2^64: a digest that is equal by chance hides news once in as many changes, until the next one."""
+
+PINNED_DIGEST_BYTES: Final = 4
+"""2^32: the list is also told by the entries of the conversations in it."""
+
+CURSOR_KEPT_SHARE: Final = 8
+"""A cursor that stands still is renewed when an eighth of the retention is over, so that it does
+not expire for a device that then stays away for a while."""
+
+CROWDED_ROWS: Final = 200
+"""Rows of the index, read again with every sync because they are in the cursor's window, from which
+on Cassandra is asked to leave out the older ones: decoding so many takes as long as three reads."""
+
+ABOVE_ALL: Final = SEQ_MAX
+"""`below` of a delta of which nothing was told: no version is as great."""
+
+CLOCK_SKEW_MS: Final = 60_000
+"""Brokers' clocks may differ by so much: append times of one partition may go back by it when its
+leader moves."""
+
+READ_SIDE_MARGIN_MS: Final = 240_000
+"""A head is news if it was written later than this before the cursor was issued. A worker stamps a
+head and may then try for two minutes to write it; a minute of clock skew, and the age of the head
+cache, come on top."""
+
+
+def scan_from_ms(window_ms: int, ground: Ground) -> int:
+    """First window to read, inclusive: the one that holds what a clock behind by `CLOCK_SKEW_MS`
+    says at the start of the cursor's window.
+
+    A window has the time of its start, so the skew is taken off first and the start looked for
+    then. There is no other bound: a row lives from when it was written, and a materializer that
+    lagged writes rows into windows long past. Before the cursor's window there is nothing new.
+    """
+    return window_start(max(0, window_ms - CLOCK_SKEW_MS), ground.window_ms)
+
+
+@dataclass(slots=True)
+class Collapsed:
+    """What changed in one conversation since a cursor. Version 0: nothing of that kind."""
+
+    max_seq: int = 0
+    active_at_ms: int = 0
+    message_version: int = 0
+    read_seq: int = 0
+    read_version: int = 0
+    state_version: int = 0
+
+    @property
+    def version(self) -> int:
+        """The newest change."""
+        return max(self.message_version, self.read_version, self.state_version)
+
+
+def collapse(rows: Iterable[ChangeRow], since: int, until: int = ABOVE_ALL) -> dict[str, Collapsed]:
+    """One entry a conversation for all changes newer than `since` (exclusive), up to `until`
+    (inclusive).
+
+    What is newer than `until` is left to the delta that begins there.
+    """
+    found: dict[str, Collapsed] = {}
+    for row in rows:
+        message, read, state = (
+            since < row.message_version <= until,
+            since < row.read_version <= until,
+            since < row.state_version <= until,
+        )
+        if not (message or read or state):
+            continue
+        entry = found.setdefault(row.conversation_id, Collapsed())
+        if message:
+            entry.message_version = max(entry.message_version, row.message_version)
+            if row.max_seq >= entry.max_seq:
+                entry.max_seq, entry.active_at_ms = row.max_seq, row.active_at_ms
+        if read:
+            entry.read_version = max(entry.read_version, row.read_version)
+            entry.read_seq = max(entry.read_seq, row.read_seq)
+        if state:
+            entry.state_version = max(entry.state_version, row.state_version)
+    return found
+
+
+def needs_own(change: Collapsed) -> bool:
+    """Whether the inbox row must be read: for the state it holds, or, under a bare read marker, for
+    whether the user belongs at all. A message is told to members only, and needs none.
+    """
+    return bool(change.state_version) or not change.message_version
+
+
+def begin(
+    cursor: Cursor,
+    rows: Iterable[ChangeRow],
+    modules: Iterable[ModuleRow],
+    heads: Iterable[Head],
+    now_ms: int,
+) -> Rest:
+    """Fix where the delta after `cursor` leads, from what one snapshot read of each table returned;
+    nothing of it is told yet.
+    """
+    to = advance(cursor, rows, modules)
+    return Rest(
+        version=to.version,
+        window_ms=to.window_ms,
+        below=ABOVE_ALL,
+        modules_version=to.modules_version,
+        modules_window_ms=to.modules_window_ms,
+        modules_below=ABOVE_ALL,
+        heads_below_ms=TIME_MS_MAX,
+        heads_below_id="",
+        issued_at_ms=now_ms,
+        heads_digest=heads_digest(heads),
+    )
+
+
+def advance(cursor: Cursor, rows: Iterable[ChangeRow], modules: Iterable[ModuleRow]) -> Cursor:
+    """Move a cursor over what one snapshot read of each table returned."""
+    version, window_ms = cursor.version, cursor.window_ms
+    for row in rows:
+        if row.version > version:
+            version, window_ms = row.version, row.window_ms
+    modules_version, modules_window_ms = cursor.modules_version, cursor.modules_window_ms
+    for item in modules:
+        if item.version > modules_version:
+            modules_version, modules_window_ms = item.version, item.window_ms
+    return replace(
+        cursor,
+        version=version,
+        window_ms=window_ms,
+        modules_version=modules_version,
+        modules_window_ms=modules_window_ms,
+    )
+
+
+def follow(cursor: Cursor, rest: Rest, pinned_digest: bytes) -> Cursor:
+    """Cursor after a page, `rest` being what it left."""
+    if not is_complete(rest):
+        return replace(cursor, pinned_digest=pinned_digest, rest=rest)
+    return replace(
+        cursor,
+        version=rest.version,
+        window_ms=rest.window_ms,
+        modules_version=rest.modules_version,
+        modules_window_ms=rest.modules_window_ms,
+        issued_at_ms=rest.issued_at_ms,
+        heads_digest=rest.heads_digest,
+        pinned_digest=pinned_digest,
+        rest=None,
+    )
+
+
+def with_crowd(cursor: Cursor, rows: Sequence[ChangeRow], ground: Ground) -> Cursor:
+    """Note whether many of these rows, which are all there are, would be read again."""
+    since_ms = scan_from_ms(cursor.window_ms, ground)
+    again = sum(row.window_ms >= since_ms for row in rows)
+    return replace(cursor, crowded=again > CROWDED_ROWS)
+
+
+def is_complete(rest: Rest) -> bool:
+    """Whether all of a delta was told."""
+    return not (rest.below or rest.modules_below or rest.heads_below_ms)
+
+
+def is_as_good(held: Cursor, moved: Cursor, retention_ms: int) -> bool:
+    """Whether a client may keep the cursor it has: it stands where the new one does, and is not so
+    old that it would expire if the device stayed away.
+    """
+    age_ms = moved.issued_at_ms - held.issued_at_ms
+    fresh = age_ms < retention_ms // CURSOR_KEPT_SHARE
+    return fresh and held == replace(moved, issued_at_ms=held.issued_at_ms)
+
+
+def newest_epoch(rows: Iterable[ChangeRow]) -> int:
+    """Newest epoch that wrote any of the rows; 0 for none."""
+    return max((epoch_of(row.version) for row in rows), default=0)
+
+
+def heads_digest(heads: Iterable[Head]) -> bytes:
+    """Sum up read-side heads, in byte order of their ids; nothing for none."""
+    found = sorted((head.conversation_id.encode(), head.max_seq) for head in heads)
+    if not found:
+        return b""
+    digest = hashlib.blake2b(digest_size=HEADS_DIGEST_BYTES)
+    for conversation_id, max_seq in found:
+        digest.update(b"%d:%b%d;" % (len(conversation_id), conversation_id, max_seq))
+    return digest.digest()
+
+
+def read_side_news(heads: Sequence[Head], cursor: Cursor) -> list[Head]:
+    """Heads of the user's read-side set that may have changed since the cursor.
+
+    None, if they are together what the last answer left the client with; else those that were
+    written since, by a margin that no clock or retry exceeds, so that some may come twice.
+    """
+    if heads_digest(heads) == cursor.heads_digest:
+        return []
+    since_ms = cursor.issued_at_ms - READ_SIDE_MARGIN_MS
+    return [head for head in heads if head.updated_at_ms >= since_ms and head.max_seq > 0]
+
+
+@dataclass(frozen=True, slots=True)
+class Todo:
+    """A delta to be told: where the client stands, what was not told yet, and the changes from the
+    cursor up to where the delta leads.
+    """
+
+    cursor: Cursor
+    rest: Rest
+    changes: Mapping[str, Collapsed]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Conversations of one answer, and what it leaves to the next."""
+
+    changes: dict[str, Collapsed]
+    news: list[Head]
+    rest: Rest
+
+
+def page(todo: Todo, heads: Sequence[Head], most: int, room: Room) -> Page:
+    """Choose the conversations of one answer: changes, newest first, then heads, newest first.
+
+    A change of a conversation with news comes joined with its head, on whatever page, and does not
+    come again for it: a head that moved since then makes the next delta look.
+    """
+    rest = todo.rest
+    waiting = sorted(
+        (
+            (change.version, conversation_id)
+            for conversation_id, change in todo.changes.items()
+            if change.version < rest.below
+        ),
+        reverse=True,
+    )
+    changes: dict[str, Collapsed] = {}
+    for version, conversation_id in waiting:
+        if len(changes) == most or not room.entry(conversation_id):
+            break
+        changes[conversation_id] = todo.changes[conversation_id]
+        rest = replace(rest, below=version)
+    found = {head.conversation_id: head for head in read_side_news(heads, todo.cursor)}
+    joined = [head for cid, head in found.items() if cid in changes]
+    if len(changes) < len(waiting):
+        return Page(changes, joined, rest)
+    place = (rest.heads_below_ms, rest.heads_below_id)
+    others = sorted(
+        (
+            (head.updated_at_ms, cid)
+            for cid, head in found.items()
+            if cid not in todo.changes and (head.updated_at_ms, cid) < place
+        ),
+        reverse=True,
+    )
+    told: list[Head] = []
+    for updated_at_ms, cid in others:
+        if len(changes) + len(told) == most or not room.entry(cid):
+            break
+        told.append(found[cid])
+        rest = replace(rest, heads_below_ms=updated_at_ms, heads_below_id=cid)
+    if len(told) == len(others):
+        rest = replace(rest, heads_below_ms=0, heads_below_id="")
+    return Page(changes, joined + told, replace(rest, below=0))
+
+
+def entries(
+    collapsed: Mapping[str, Collapsed],
+    inbox: Mapping[str, InboxRow],
+    heads: Mapping[str, Head],
+    news: Iterable[Head],
+    version: int,
+) -> tuple[ConversationEntry, ...]:
+    """Entries of a delta, newest first. `heads` holds those of conversations whose own state
+    changed; `news` the read-side heads; `version` stands for changes that have none of their own.
+    """
+    made = {
+        conversation_id: _entry(conversation_id, change, inbox.get(conversation_id), heads)
+        for conversation_id, change in collapsed.items()
+    }
+    for head in news:
+        row = inbox.get(head.conversation_id)
+        if row is None or row.own is None or not row.own.member:
+            continue
+        held = made.get(head.conversation_id) or ConversationEntry(head.conversation_id, version)
+        if (held.max_seq or 0) < head.max_seq:
+            held = replace(held, max_seq=head.max_seq, active_at_ms=head.active_at_ms)
+        made[head.conversation_id] = held
+    some = (entry for entry in made.values() if not _is_empty(entry))
+    return tuple(sorted(some, key=lambda entry: entry.version, reverse=True))
+
+
+def _entry(
+    conversation_id: str, change: Collapsed, row: InboxRow | None, heads: Mapping[str, Head]
+) -> ConversationEntry:
+    entry = ConversationEntry(conversation_id, change.version)
+    if not change.message_version and (row is None or row.own is None):
+        # A marker of somebody who never belonged: he sees nothing by it. If he joins, the state
+        # that comes with the join has the marker.
+        return entry
+    if change.message_version:
+        entry = replace(entry, max_seq=change.max_seq, active_at_ms=change.active_at_ms)
+    if change.read_version:
+        entry = replace(entry, read_seq=change.read_seq)
+    if not change.state_version or row is None or row.own is None:
+        return entry
+    max_seq, active_at_ms = visible(heads.get(conversation_id), row.own)
+    if max_seq < (entry.max_seq or 0):
+        max_seq, active_at_ms = entry.max_seq or 0, entry.active_at_ms or 0
+    return replace(
+        entry,
+        max_seq=max_seq,
+        active_at_ms=active_at_ms,
+        read_seq=max(entry.read_seq or 0, row.read_seq),
+        own=row.own,
+    )
+
+
+def _is_empty(entry: ConversationEntry) -> bool:
+    return entry.max_seq is None and entry.read_seq is None and entry.own is None
+
+
+@dataclass(frozen=True, slots=True)
+class ModulePage:
+    """Module items of one answer, modules that are too far behind, and what is left to the next."""
+
+    items: tuple[ModuleEntry, ...]
+    resets: tuple[str, ...]
+    rest: Rest
+
+
+def module_page(
+    cursor: Cursor, rest: Rest, rows: Iterable[ModuleRow], most: int, room: Room
+) -> ModulePage:
+    """Choose the module items of one answer, newest first.
+
+    A module with more changed items than one answer takes is too far behind: it alone is to be
+    fetched anew, which is said once, on the first page.
+    """
+    found: dict[tuple[str, str], ModuleRow] = {}
+    for row in rows:
+        held = found.get((row.module, row.item_id))
+        newer = cursor.modules_version < row.version <= rest.modules_version
+        if newer and (held is None or row.item_version > held.item_version):
+            found[row.module, row.item_id] = row
+    counts = Counter(row.module for row in found.values())
+    behind = {module for module, count in counts.items() if count > most}
+    begun = rest.modules_below == ABOVE_ALL
+    todo = sorted(
+        (
+            row
+            for row in found.values()
+            if row.module not in behind and row.version < rest.modules_below
+        ),
+        key=lambda row: row.version,
+        reverse=True,
+    )
+    items: list[ModuleEntry] = []
+    for row in todo:
+        if len(items) == most or not room.item(row.module, row.item_id):
+            break
+        items.append(ModuleEntry(row.module, row.item_id, row.op, row.item_version, row.version))
+        rest = replace(rest, modules_below=row.version)
+    if len(items) == len(todo):
+        rest = replace(rest, modules_below=0)
+    return ModulePage(tuple(items), tuple(sorted(behind)) if begun else (), rest)
+
+
+def pinned_digest(pinned: Sequence[str]) -> bytes:
+    """Sum up a list of pinned conversations; nothing for an empty one."""
+    if not pinned:
+        return b""
+    return hashlib.blake2b(msgspec.json.encode(pinned), digest_size=PINNED_DIGEST_BYTES).digest()
