@@ -92,6 +92,10 @@ class Processes:
             assert process is not None
             return process.pid
 
+    def log(self, name: str) -> Path:
+        """Where a process writes what it logs."""
+        return self._children[name].log
+
     def check(self) -> None:
         """Raise `ProcessFailed` for a child that keeps ending, with the end of its log."""
         for child in self._all():

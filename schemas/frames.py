@@ -1,7 +1,8 @@
 """Frames of the persistent connection `/v1/connect`, and the problem document of both transports.
 
 A text frame is JSON. A binary frame is MessagePack behind two bytes: the protocol version, and how
-the rest is compressed (`schemas.encoding.Coding`). The server answers in the kind it was asked in.
+the rest is compressed (`schemas.encoding.Coding`). The server answers in the kind it was asked in,
+and compresses for who has sent a compressed frame on this connection, in the coding of the last.
 """
 
 from __future__ import annotations
@@ -35,15 +36,10 @@ class Problem(Struct, frozen=True, omit_defaults=True):
 
 
 class ClientFrame(Struct, frozen=True, omit_defaults=True):
-    """What a client sends: a sync request under an id of its choice, or, without one, a ping.
-
-    `coding` (the number of a `schemas.encoding.Coding`) is how the answer to a binary frame may be
-    compressed; one that the server does not know stands for not at all.
-    """
+    """What a client sends: a sync request under an id of its choice, or, without one, a ping."""
 
     id: RequestId
     sync: SyncRequest | None = None
-    coding: Annotated[int, Meta(ge=0, le=255)] = 0
 
 
 class ServerFrame(Struct, frozen=True, omit_defaults=True):

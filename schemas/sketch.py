@@ -1,18 +1,18 @@
 """A sketch of a whole state, from which another holder reads off which conversations differ. PURE.
 
 Arithmetic is in the prime field of `FIELD` elements, five bytes each. A row has an id, from its
-key, and a weight, from its digest. A sketch is a table of cells in three equal thirds. Every row
-goes into one cell of each third; a cell holds the sum of the weights of its rows, A, and the sum of
+key, and a weight, from its digest. A sketch is a table of cells in four equal quarters. Every row
+goes into one cell of each quarter; a cell holds the sum of the weights of its rows, A, and the sum of
 weight * id, B. Behind the cells stands one more element, the sum of weight * id^2 over all rows.
 
 The server subtracts the client's sketch from its own. Equal rows cancel. A row that differs leaves
-the difference w of its weights, as (w, w * id), in three cells; so it counts once, where sketches
+the difference w of its weights, as (w, w * id), in four cells; so it counts once, where sketches
 of sets count an old row and a new one. A cell with one such row has B / A = id, and says so: the id
-is one the server knows, and its place is this cell. The row is taken out of its three cells, which
+is one the server knows, and its place is this cell. The row is taken out of its four cells, which
 lays bare others, until all cells are zero. If any of it was wrong, the last element is not zero.
 
 An id that the server does not know is a conversation which only the client has. Nothing vouches for
-it but its cells: taken are first those that three, then two, and at last one cell names.
+it but its cells: taken are first those that all four, then three, two, and at last one cell names.
 
 One-sparse recovery over a field: Ganguly, "Counting distinct items over update streams" (2007);
 Cormode and Firmani, "A unifying framework for l0-sampling" (2014). Peeling: Goodrich and
@@ -21,6 +21,7 @@ Mitzenmacher, "Invertible Bloom lookup tables" (2011).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
@@ -35,12 +36,15 @@ id in 20,000 accounts. (They are then told together.)"""
 ELEMENT_BYTES: Final = 5
 CELL_BYTES: Final = 2 * ELEMENT_BYTES
 
-PLACES: Final = 3
-"""Cells of a row: three make the smallest table for large differences (1.222 cells a row)."""
+PLACES: Final = 4
+"""Cells of a row. What fails below 200 differences is mostly two rows with all cells in common,
+which is rarer the more there are; beyond, the fewer the better, down to three. With three, 10, 100
+and 1,000 differences need 51, 249 and 1,302 cells, with four 36, 152 and 1,352, with five 30, 165
+and 1,485."""
 
-MULTIPLIERS: Final = (0x9E3779B97F, 0x6A09E667F3, 0xBB67AE8585)
-"""One for each third: the first 40 bits of the fractions of the golden ratio and of the roots of 2
-and 3, made odd. Ids are hashes already, so multiplying is enough to make three of one."""
+MULTIPLIERS: Final = (0x6A09E667F3, 0xBB67AE8584, 0x3C6EF372FE, 0xA54FF53A5F)
+"""One for each quarter: the first 40 bits of the fractions of the square roots of 2, 3, 5 and 7. Ids
+are hashes already, so multiplying is enough to make four of one."""
 
 CELLS_MAX: Final = (SKETCH_BYTES_MAX - ELEMENT_BYTES) // (PLACES * CELL_BYTES) * PLACES
 
@@ -63,7 +67,7 @@ def sketch_bytes(cells: int) -> int:
 
 
 def sketch_of(rows: Iterable[DigestRow], cells: int) -> bytes:
-    """Sum up a state in so many cells, a multiple of three: A and B of each, and the check."""
+    """Sum up a state in so many cells, a multiple of four: A and B of each, and the check."""
     assert cells > 0
     assert cells % PLACES == 0
     weights, products, check = _sums(rows, cells // PLACES)
@@ -71,25 +75,26 @@ def sketch_of(rows: Iterable[DigestRow], cells: int) -> bytes:
     return gone_bytes([*elements, check])
 
 
-def _sums(rows: Iterable[DigestRow], third: int) -> tuple[list[int], list[int], int]:
-    weights, products, check = [0] * (PLACES * third), [0] * (PLACES * third), 0
+def _sums(rows: Iterable[DigestRow], quarter: int) -> tuple[list[int], list[int], int]:
+    weights, products, check = [0] * (PLACES * quarter), [0] * (PLACES * quarter), 0
     for row in rows:
         one = id_of(row.key)
         weight = row.digest % FIELD
         product = weight * one
         check += product * one
-        for place in _places(one, third):
+        for place in _places(one, quarter):
             weights[place] += weight
             products[place] += product
     return [one % FIELD for one in weights], [one % FIELD for one in products], check % FIELD
 
 
-def _places(one: int, third: int) -> tuple[int, int, int]:
-    first, second, last = MULTIPLIERS
+def _places(one: int, quarter: int) -> tuple[int, int, int, int]:
+    first, second, third, last = MULTIPLIERS
     return (
-        one * first % FIELD % third,
-        one * second % FIELD % third + third,
-        one * last % FIELD % third + 2 * third,
+        one * first % FIELD % quarter,
+        one * second % FIELD % quarter + quarter,
+        one * third % FIELD % quarter + 2 * quarter,
+        one * last % FIELD % quarter + 3 * quarter,
     )
 
 
@@ -126,37 +131,39 @@ class _Peeling:
         self.weights = weights
         self.products = products
         self.check = check
-        self.third = len(weights) // PLACES
+        self.quarter = len(weights) // PLACES
         self.found: dict[int, None] = {}
 
     def run(self, known: dict[int, list[str]]) -> bool:
         """Take out row by row; say whether nothing is left.
 
-        A cell waits until those have been looked at that need less trust: of unknown ids, the ones
-        that all three of their cells name, then two, then one. No id is taken twice: a forged
-        sketch could go on for ever.
+        A cell waits until those have been looked at that need less trust: an unknown id is taken
+        when all its cells name it, and if nothing else is left, when one less does. No id is taken
+        twice: a forged sketch could go on for ever.
         """
-        waiting: list[list[int]] = [list(range(len(self.weights))), [], []]
+        waiting: list[list[int]] = [list(range(len(self.weights))), [], [], []]
         while any(waiting):
             trust = next(trust for trust, cells in enumerate(waiting) if cells)
             cell = waiting[trust].pop()
             if not self.weights[cell]:
                 continue
             one = self.products[cell] * pow(self.weights[cell], -1, FIELD) % FIELD
-            places = _places(one, self.third)
+            places = _places(one, self.quarter)
             if one in self.found or not one or cell not in places:
                 continue
-            if one not in known and sum(self._names(place, one) for place in places) < 3 - trust:
-                if trust < 2:
-                    waiting[trust + 1].append(cell)
+            if one not in known and self._names(one, places) < PLACES - trust:
+                waiting[trust + 1].append(cell)
                 continue
             self._take(one, self.weights[cell], places)
             waiting[0].extend(places)
         return not (self.check or any(self.weights) or any(self.products))
 
-    def _names(self, cell: int, one: int) -> bool:
-        weight = self.weights[cell]
-        return bool(weight) and self.products[cell] == weight * one % FIELD
+    def _names(self, one: int, places: tuple[int, ...]) -> int:
+        """Count the cells that hold nothing else."""
+        return sum(
+            self.weights[place] != 0 and self.products[place] == self.weights[place] * one % FIELD
+            for place in places
+        )
 
     def _take(self, one: int, weight: int, places: tuple[int, ...]) -> None:
         self.found[one] = None
@@ -183,11 +190,11 @@ def gone_ids(packed: bytes) -> list[int]:
 
 
 def cells_for(differing: int) -> int:
-    """Cells that hold so many differences with a failure rate of at most 1 %."""
-    if differing <= 1:
-        return PLACES
-    wanted = min(differing * 3 // 2 + 15, CELLS_MAX)
-    return -(-wanted // PLACES) * PLACES
+    """Cells that hold so many differences with a failure rate of at most 1 %; at most `CELLS_MAX`."""
+    rows = max(1, differing)
+    twins = (60 * rows * (rows - 1)) ** 0.25
+    core = 0.324 * rows + 0.57 * math.sqrt(rows)
+    return min(PLACES * math.ceil(max(twins, core)), CELLS_MAX)
 
 
 def cheaper_by_sketch(differing: int, rows_in_differing: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 from typing import Final
@@ -32,7 +33,8 @@ def main(settings: Settings | None = None) -> None:
         )
     app = build(settings, session, pokes=api.pokes)
     server = Server(config(app, api.host, api.port), app.state.hub, api.drain_s)
-    server.run()
+    with contextlib.suppress(KeyboardInterrupt):  # raised anew when the drain is done
+        server.run()
     if not server.started:
         sys.exit(1)
 

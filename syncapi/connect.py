@@ -22,14 +22,14 @@ from msgspec.structs import replace
 
 from infra import metrics
 from infra.clock import now_ms
-from schemas.encoding import Format, encode
+from schemas.encoding import Coding, Format, encode
 from schemas.errors import DiffusionError
 from schemas.frames import PROBLEM_TYPE, ClientFrame, Problem, ServerFrame
 from schemas.protocol import SyncRequest
 from syncapi.answers import answered
 from syncapi.auth import Authenticator, NotAuthenticated
 from syncapi.connections import IN_FLIGHT_MAX, Connection, Gone, Hub, NoRoom, SlowReader
-from syncapi.framing import Form, Unread, form_of, read_frame
+from syncapi.framing import Form, Unread, coding_of, read_frame
 from syncapi.problems import problem_of
 from syncapi.service import SyncService
 from syncapi.sockets import LINE, SEND_TIMEOUT_S, Line
@@ -94,7 +94,7 @@ async def _refuse(socket: Socket, problem: Problem) -> None:
     if problem.status == HTTP_401_UNAUTHORIZED:
         headers.append((b"www-authenticate", b"Bearer"))
     if problem.retry_after_ms is not None:
-        seconds = math.ceil(problem.retry_after_ms / 1_000)
+        seconds = max(1, math.ceil(problem.retry_after_ms / 1_000))
         headers.append((b"retry-after", str(seconds).encode()))
     start = {
         "type": "websocket.http.response.start",
@@ -118,8 +118,9 @@ async def _serve(connection: Connection, socket: Socket, hub: Hub, service: Sync
         text = message.get("text")
         data = text if text is not None else message.get("bytes") or b""
         frame = read_frame(data)
-        form = form_of(data, frame if isinstance(frame, ClientFrame) else None)
-        hub.heard(connection, form)
+        coding = coding_of(data) if isinstance(frame, ClientFrame) else Coding.IDENTITY
+        hub.heard(connection, binary=text is None, coding=coding)
+        form = connection.form
         if isinstance(frame, Unread):
             metrics.api_frames.labels("unreadable").inc()
             told = ServerFrame(id=frame.id, problem=_told(frame.error))
@@ -130,6 +131,10 @@ async def _serve(connection: Connection, socket: Socket, hub: Hub, service: Sync
             await connection.send(ServerFrame(id=frame.id), form)
         else:
             metrics.api_frames.labels("sync").inc()
+            if hub.draining:
+                gone = problem_of(NoRoom("This server goes away."))
+                await connection.send(ServerFrame(id=frame.id, problem=gone), form)
+                continue
             work = _answer(connection, frame.id, frame.sync, form, service)
             task = asyncio.get_running_loop().create_task(work)
             connection.tasks.add(task)

@@ -18,6 +18,7 @@ from enum import Enum
 from typing import Any, Final, Protocol
 
 from infra import metrics
+from schemas.encoding import Coding
 from schemas.errors import InputError, RetryableError
 from schemas.frames import ServerFrame
 from syncapi.framing import Form, frame_bytes, frame_kind
@@ -90,6 +91,7 @@ class Connection:
         "_standing",
         "_wire",
         "closing",
+        "coding",
         "expires_s",
         "form",
         "heard_s",
@@ -105,7 +107,9 @@ class Connection:
         self.expires_s = float("inf")
         self.heard_s = 0.0
         self.form: Form = None
-        """Of the last frame received: pokes and drains are sent in it."""
+        """In which to answer, to poke, and to send away: that of the last frame received."""
+        self.coding = Coding.IDENTITY
+        """Of binary frames: the client knows it, because it has used it."""
         self.tasks: set[asyncio.Task[None]] = set()
         """Requests at work."""
         self.closing: Close | None = None
@@ -238,10 +242,12 @@ class Hub:
         closing = connection.closing
         metrics.api_closes.labels(closing.label if closing is not None else "gone").inc()
 
-    def heard(self, connection: Connection, form: Form) -> None:
-        """A frame of this form came from the client."""
+    def heard(self, connection: Connection, *, binary: bool, coding: Coding) -> None:
+        """A frame came from the client, compressed in this coding or not at all."""
         connection.heard_s = self._monotonic_s()
-        connection.form = form
+        if coding is not Coding.IDENTITY:
+            connection.coding = coding
+        connection.form = connection.coding if binary else None
 
     def poke(self, users: Iterable[str]) -> None:
         """Poke all connections of these users."""

@@ -14,7 +14,6 @@ from schemas.encoding import (
     Coding,
     Format,
     check_version,
-    codings,
     decode,
     encode,
     pack,
@@ -62,15 +61,9 @@ def read_frame(data: str | bytes) -> ClientFrame | Unread:
     return frame
 
 
-def form_of(data: str | bytes, frame: ClientFrame | None = None) -> Form:
-    """Form in which to answer."""
-    if isinstance(data, str):
-        return None
-    try:
-        wanted = Coding(frame.coding if frame is not None else 0)
-    except ValueError:
-        return Coding.IDENTITY
-    return wanted if wanted in codings() else Coding.IDENTITY
+def coding_of(data: str | bytes) -> Coding:
+    """How a frame that could be read is compressed."""
+    return Coding.IDENTITY if isinstance(data, str) else Coding(data[1])
 
 
 def frame_bytes(frame: ServerFrame, form: Form) -> str | bytes:

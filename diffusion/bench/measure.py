@@ -16,8 +16,8 @@ from sdk.client import HttpTransport, Traffic
 WARM_UP: Final = 10
 """Times that are not counted: statements are prepared and the connection is opened by the first."""
 
-CPU_TICK_MS: Final = 10.0
-"""What the system counts CPU time of a process in; a measurement should be many of them."""
+REPETITIONS_MIN: Final = 3
+"""Of what takes seconds: one may have met a pause of the garbage collector of a server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +111,18 @@ class RehearsingTransport:
             up, down = max(up, traffic.bytes_up), max(down, traffic.bytes_down)
         times = times_of(spent_ms, cpu_ms(self._pid) - cpu_before_ms)
         return Rehearsed(times, trips, up, down)
+
+
+def repeated(work: Callable[[], object], most: int, seconds: float) -> list[float]:
+    """Milliseconds of each repetition: at most so many of them, and none is begun after so many
+    seconds, but at least `REPETITIONS_MIN`.
+    """
+    spent_ms: list[float] = []
+    while len(spent_ms) < most:
+        if len(spent_ms) >= REPETITIONS_MIN and sum(spent_ms) >= seconds * 1_000:
+            break
+        spent_ms.append(timed_ms(work))
+    return spent_ms
 
 
 def timed_ms(work: Callable[[], object]) -> float:

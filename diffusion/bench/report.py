@@ -5,6 +5,8 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
+from diffusion.bench import correction, sync
+from diffusion.bench.connect import Outcome
 from diffusion.bench.policy import (
     RATIO_MAX,
     RATIO_REAL_MAX,
@@ -36,3 +38,118 @@ def show_policy(found: list[Costed]) -> None:
         f"Multiples of the offline optimum. Held: at most {RATIO_MAX} of it, {RATIO_REAL_MAX} on "
         f"real traces, and {RATIO_STATIC_MAX} of the better of always write and always read."
     )
+
+
+def show_connect(found: Outcome) -> None:
+    """Print what connections cost, and how soon they are poked."""
+    console = Console(highlight=False)
+    console.print(
+        f"{found.connections:,} connections on one API process: {found.api_resident_mb:.0f} MB "
+        f"resident, {found.api_peak_mb:.0f} MB at most, {found.api_before_mb:.0f} MB before them"
+    )
+    console.print(
+        f"{found.writes_per_second:,.0f} writes a second, {found.pokes:,} pokes; from write to "
+        f"poke {found.poke_p50_ms:,.0f} ms in the median, {found.poke_p99_ms:,.0f} ms at the 99th "
+        f"percentile, {found.poke_max_ms:,.0f} ms at most, of {found.pokes_measured:,} measured; "
+        f"{found.pokes_missed} missed"
+    )
+    console.print(
+        f"{found.users_current} of {found.users_checked} users that were looked at are current"
+    )
+
+
+def show_sync(found: sync.Outcome) -> None:
+    """Print reconnects and fresh starts, each beside the yardstick."""
+    table = _table(
+        "reconnect of a user with",
+        *("trips", "bytes up", "down", "p50 ms", "p99 ms", "CPU ms"),
+        *("ordinary: trips", "bytes", "p50 ms", "CPU ms"),
+    )
+    crowded = [] if found.crowded is None else [found.crowded]
+    for case in (*found.cases, *crowded):
+        after = ", straight after the import" if case in crowded else ""
+        table.add_row(
+            f"{case.conversations:,} conversations, {case.changed} changed{after}",
+            str(case.round_trips),
+            f"{case.bytes_up:,}",
+            f"{case.bytes_down:,}",
+            f"{case.p50_ms:.1f}",
+            f"{case.p99_ms:.1f}",
+            f"{case.cpu_ms:.2f}",
+            str(case.baseline_round_trips),
+            f"{case.baseline_bytes:,}",
+            f"{case.baseline_p50_ms:,.0f}",
+            f"{case.baseline_cpu_ms:,.0f}",
+        )
+    fresh = _table("fresh start", "trips", "bytes down", "seconds", "CPU ms", "ordinary: trips")
+    for one in found.fresh:
+        fresh.add_row(
+            f"{one.conversations:,} conversations",
+            str(one.round_trips),
+            f"{one.bytes_down:,}",
+            f"{one.seconds:.2f}",
+            f"{one.cpu_ms:,.0f}",
+            str(one.baseline_round_trips),
+        )
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(fresh)
+    console.print(
+        "Bytes are those of bodies, CPU that of the API process. Ordinary sync: both answers that "
+        "name every conversation, gzipped, and the time to read, write and pack them; its other "
+        "requests and its transport are counted as round trips only."
+    )
+    _print_held(console, found.held, found.differences)
+
+
+def show_correction(found: correction.Outcome) -> None:
+    """Print corrections, each beside other ways."""
+    table = _table(
+        "correction of",
+        *("trips", "bytes", "without rows", "ms", "CPU ms"),
+        *("listing", "sketch", "one trip", "negentropy"),
+    )
+    for case in found.cases:
+        table.add_row(
+            f"{case.differing:,} of {case.conversations:,} rows",
+            str(case.round_trips),
+            f"{case.bytes:,}",
+            f"{case.bytes_without_payload:,}",
+            f"{case.milliseconds_median:,.0f}",
+            f"{case.api_cpu_ms:,.0f}",
+            *(
+                "-" if size is None else f"{size:,}"
+                for size in (
+                    case.listing_bytes,
+                    case.sketch_bytes,
+                    case.one_trip_bytes,
+                    case.negentropy_bytes,
+                )
+            ),
+        )
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(
+        f"The worst of {correction.REPETITIONS} damages each. Listing: hashes of the rows of the "
+        "parts that differ; sketch: of the whole, by how many parts differ; one trip: the sketch "
+        f"alone, for who knows how many rows differ. The root makes a request {found.root.request} "
+        f"bytes longer, and an answer {found.root.answer}."
+    )
+    _print_held(console, found.held, found.differences)
+
+
+def _table(first: str, *others: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column(first)
+    for name in others:
+        table.add_column(name, justify="right")
+    return table
+
+
+def _print_held(console: Console, held: dict[str, bool], differences: tuple[str, ...]) -> None:
+    table = _table("bound", "held")
+    for name, holds in held.items():
+        table.add_row(name, "yes" if holds else "NO")
+    console.print(table)
+    for one in differences:
+        console.print(one, markup=False)

@@ -36,9 +36,6 @@ STREAM_WORKERS: Final = 2
 MATERIALIZERS: Final = 2
 API: Final = "api"
 
-SIZES: Final = (1_000, 10_000, 50_000)
-"""Conversations of the users who are measured."""
-
 SIZE_MAX: Final = 100_000
 """More of one user would take longer to import than a benchmark may."""
 

@@ -21,11 +21,11 @@ PURE_EXTERNALS = frozenset(
     {
         "__future__", "base64", "binascii", "collections", "dataclasses", "enum", "functools",
         "hashlib", "hmac", "itertools", "math", "msgspec", "operator", "orjson", "re", "struct", "types",
-        "typing",
+        "typing", "zlib", "zstandard",
     }
 )  # fmt: skip
 PURE = ("schemas", "streams.policy", "streams.activity", "streams.diffusion", "streams.effects", "consumers.coalesce",
-        "syncapi.planner", "sdk.client.session")  # fmt: skip
+        "syncapi.planner", "syncapi.negotiation", "sdk.client.session")  # fmt: skip
 IMPURE = frozenset({"schemas.__main__"})
 
 FORBIDDEN_WORDS = re.compile(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator, Sequence
+from itertools import product
 from typing import Any
 
 import pytest
@@ -14,11 +16,19 @@ from litestar.testing import TestClient
 
 from infra.cassandra.session import StoreRefused, StoreUnavailable
 from infra.settings import Settings
-from schemas.limits import CHANGES_PER_ANSWER_MAX, CURSOR_CHARS_MAX, REQUEST_BYTES_MAX
+from schemas.encoding import Coding, Format, compress, decode, decompress, encode
+from schemas.frames import PROBLEM_TYPE
+from schemas.limits import (
+    ANSWER_BYTES_MAX,
+    CHANGES_PER_ANSWER_MAX,
+    CURSOR_CHARS_MAX,
+    REQUEST_BYTES_MAX,
+)
+from schemas.protocol import SyncRequest, SyncResponse
 from syncapi.app import build
 from syncapi.auth import issue
-from syncapi.problems import PROBLEM_TYPE
-from tests.unit.syncapi.support import Store
+from tests import hostile
+from tests.unit.syncapi.support import Store, run
 from tests.unit.syncapi.test_service import joined, message
 
 GOOD = {"device_id": "phone"}
@@ -77,77 +87,180 @@ def test_who_has_nothing_gets_everything_and_then_a_delta(client: TestClient[Any
     first = post(client, GOOD)
     assert first.status_code == 200
     told = first.json()
-    assert (told["path"], told["reset"]) == ("full", "fresh")
+    assert (told["path"], told["reason"]) == ("full", "fresh")
     assert [entry["conversation_id"] for entry in told["conversations"]] == ["sg_1", "sg_2"]
     second = post(client, {**GOOD, "cursor": told["cursor"]}).json()
     assert second["path"] == "delta"
-    assert "reset" not in second
+    assert "reason" not in second
 
 
 def test_the_user_is_the_tokens_and_nobody_elses(client: TestClient[Any]) -> None:
     told = post(client, GOOD).json()
-    other = post(client, {**GOOD, "cursor": told["cursor"]}, bearer("bob")).json()
-    assert (other["reset"], other.get("conversations", [])) == ("other_user", [])
+    refused = problem(post(client, {**GOOD, "cursor": told["cursor"]}, bearer("bob")), 400)
+    assert refused["reason"] == "other_user"
 
 
-def test_a_damaged_cursor_is_a_reset_and_no_error(client: TestClient[Any]) -> None:
+def test_a_damaged_cursor_is_refused_with_a_reason(client: TestClient[Any]) -> None:
     for text in ("x", "é", "%%%", "A" * CURSOR_CHARS_MAX):
-        assert post(client, {**GOOD, "cursor": text}).json()["reset"] == "unreadable"
+        for kind in ("cursor", "page"):
+            refused = problem(post(client, {**GOOD, kind: text}), 400)
+            assert refused["reason"] == "unreadable"
+            assert refused["detail"]
 
 
+def test_unknown_fields_are_ignored(client: TestClient[Any]) -> None:
+    plain, more = post(client, GOOD), post(client, {**GOOD, "new": {"a": [None]}, "newer": 1})
+    assert plain.status_code == more.status_code == 200
+    assert more.json()["conversations"] == plain.json()["conversations"]
+
+
+# Forms.
+
+
+@pytest.mark.parametrize(("asked", "answered"), list(product(Format, Format)))
+@pytest.mark.parametrize("coding", Coding)
+def test_every_form_of_a_request_is_read_and_every_form_of_an_answer_written(
+    client: TestClient[Any], asked: Format, answered: Format, coding: Coding
+) -> None:
+    response = client.post(
+        "/v1/sync",
+        content=compress(encode(SyncRequest("phone"), asked), coding),
+        headers=bearer()
+        | {"Content-Type": asked.value, "Content-Encoding": coding.token}
+        | {"Accept": answered.value, "Accept-Encoding": "identity"},
+    )
+    assert response.status_code == 200
+    assert response.headers["content-type"] == answered.value
+    assert "content-encoding" not in response.headers
+    assert response.headers["vary"] == "Accept, Accept-Encoding, Content-Type"
+    told = decode(response.content, SyncResponse, answered)
+    assert [entry.conversation_id for entry in told.conversations] == ["sg_1", "sg_2"]
+
+
+def test_an_answer_has_the_format_of_the_request_when_nothing_is_said(
+    client: TestClient[Any],
+) -> None:
+    for form in Format:
+        headers = bearer() | {"Content-Type": form.value, "Accept": "*/*"}
+        response = post(client, encode(SyncRequest("phone"), form), headers)
+        assert response.headers["content-type"] == form.value
+
+
+def raw(client: TestClient[Any], headers: dict[str, str]) -> tuple[Any, bytes]:
+    """An answer as it came: the test client would unpack it."""
+    with client.stream("POST", "/v1/sync", content=encode(SyncRequest("phone"), Format.JSON), headers=headers) as answer:  # fmt: skip
+        return answer.headers, b"".join(answer.iter_raw())
+
+
+@pytest.mark.parametrize("coding", [Coding.ZSTD, Coding.DEFLATE, Coding.GZIP])
 def test_a_long_answer_is_compressed_for_who_takes_it(
-    store: Moody, client: TestClient[Any]
+    store: Moody, client: TestClient[Any], coding: Coding
 ) -> None:
     store.add(*joined(*(f"sg_{n}" for n in range(40)), user="cid"))
-    packed = post(client, GOOD, bearer("cid") | {"Accept-Encoding": "gzip"})
-    plain = post(client, GOOD, bearer("cid") | {"Accept-Encoding": "identity"})
-    assert packed.headers["content-encoding"] == "gzip"
-    assert packed.json()["conversations"] == plain.json()["conversations"]
+    plain_headers, plain = raw(client, bearer("cid") | {"Accept-Encoding": "identity"})
+    headers, packed = raw(client, bearer("cid") | {"Accept-Encoding": coding.token})
+    assert "content-encoding" not in plain_headers
+    assert headers["content-encoding"] == coding.token
+    assert int(headers["content-length"]) == len(packed) < len(plain) / 2
+    told, unpacked = (
+        decode(body, SyncResponse, Format.JSON)
+        for body in (plain, decompress(packed, coding, ANSWER_BYTES_MAX))
+    )
+    assert told.conversations == unpacked.conversations
+    assert len(told.conversations) == 40
+
+
+def test_a_short_answer_is_compressed_for_who_takes_nothing_else(client: TestClient[Any]) -> None:
+    told = post(client, GOOD).json()
+    body = {**GOOD, "cursor": told["cursor"]}
+    for accepted, coding in (("gzip", None), ("gzip, identity;q=0", "gzip")):
+        response = post(client, body, bearer() | {"Accept-Encoding": accepted})
+        assert response.headers.get("content-encoding") == coding
+        assert response.json()["path"] == "delta"
+
+
+def test_what_cannot_be_negotiated_is_a_problem_in_json(client: TestClient[Any]) -> None:
+    form = post(client, GOOD, bearer() | {"Content-Type": "application/x-www-form-urlencoded"})
+    problem(form, 415)
+    assert form.headers["accept"] == "application/json, application/msgpack"
+    coding = post(client, GOOD, bearer() | {"Content-Encoding": "br"})
+    problem(coding, 415)
+    assert coding.headers["accept-encoding"] == "zstd, deflate, gzip, identity"
+    problem(post(client, GOOD, bearer() | {"Accept": "text/html"}), 406)
+    problem(post(client, GOOD, bearer() | {"Accept-Encoding": "identity;q=0"}), 406)
+    problem(post(client, GOOD, bearer() | {"Accept": "a" * 2_000}), 431)
+    problem(post(client, b"{", bearer() | {"Accept": "application/msgpack"}), 400)
 
 
 # Requests that do not fit.
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"",
-        b"{",
-        b"nonsense",
-        b"\xff\xfe",
-        b"[]",
-        b"null",
-        b"7",
-        b"{}",
-        b"[" * 5_000,
-        b'{"device_id":' * 2_000,
-        b'{"device_id": "\\ud800"}',
-        {"device_id": ""},
-        {"device_id": 7},
-        {"device_id": "x" * 129},
-        {"device_id": None},
-        {**GOOD, "v": 2},
-        {**GOOD, "cursor": ""},
-        {**GOOD, "cursor": 7},
-        {**GOOD, "cursor": "x" * (CURSOR_CHARS_MAX + 1)},
-        {**GOOD, "page": []},
-        {**GOOD, "changes_max": 0},
-        {**GOOD, "changes_max": CHANGES_PER_ANSWER_MAX + 1},
-        {**GOOD, "changes_max": 1.5},
-        {**GOOD, "changes_max": "many"},
-        {**GOOD, "page_max": -1},
-        {**GOOD, "page_max": 10**30},
-        {**GOOD, "unknown": 1},
-    ],
-    ids=lambda body: repr(body)[:40],
-)
-def test_a_body_that_does_not_fit_is_a_problem(client: TestClient[Any], body: Any) -> None:
-    problem(post(client, body), 400)
+@pytest.mark.parametrize("form", Format)
+def test_a_body_that_does_not_fit_is_a_problem(client: TestClient[Any], form: Format) -> None:
+    headers = bearer() | {"Content-Type": form.value}
+    for body in (*hostile.unreadable_bodies(form), *hostile.unfit_requests(form)):
+        found = problem(post(client, body, headers), 400)
+        assert 0 < len(found["detail"]) < 300, body[:60]
 
 
 def test_the_problem_names_the_field(client: TestClient[Any]) -> None:
     assert "changes_max" in problem(post(client, {**GOOD, "changes_max": 0}), 400)["detail"]
-    assert "unknown" in problem(post(client, {**GOOD, "unknown": 1}), 400)["detail"]
+
+
+@pytest.mark.parametrize("version", hostile.UNSUPPORTED)
+def test_an_unknown_version_is_refused_with_the_known_ones(
+    client: TestClient[Any], version: int
+) -> None:
+    found = problem(post(client, {**GOOD, "v": version}), 400)
+    assert found["supported"] == [1]
+    assert "update" in found["detail"]
+
+
+@pytest.mark.parametrize("coding", [Coding.ZSTD, Coding.DEFLATE, Coding.GZIP])
+def test_a_body_that_cannot_be_unpacked_is_a_problem(
+    client: TestClient[Any], coding: Coding
+) -> None:
+    headers = bearer() | {"Content-Encoding": coding.token}
+    packed = compress(json.dumps(GOOD).encode() * 9, coding)
+    for body in (b"", b"{}", packed[:-1], packed + b"x", packed + packed):
+        problem(post(client, body, headers), 400)
+    for size in (REQUEST_BYTES_MAX + 1, 2**26, 2**30):
+        problem(post(client, hostile.bomb(coding, size), headers), 413)
+
+
+def test_a_client_that_goes_away_within_its_body_is_no_error_of_ours(
+    client: TestClient[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    sent: list[Any] = []
+    received = iter(
+        [
+            {"type": "http.request", "body": b'{"device', "more_body": True},
+            {"type": "http.disconnect"},
+        ]
+    )
+
+    async def receive() -> Any:
+        return next(received)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/v1/sync",
+        "raw_path": b"/v1/sync",
+        "query_string": b"",
+        "headers": [(b"authorization", bearer()["Authorization"].encode())],
+        "server": ("localhost", 80),
+        "client": ("localhost", 1),
+        "scheme": "http",
+        "http_version": "1.1",
+        "root_path": "",
+    }
+    run(client.app(scope, receive, send))
+    assert sent[0]["status"] == 400
+    assert caplog.records == []
 
 
 def test_a_body_above_the_bound_is_refused_for_its_size(client: TestClient[Any]) -> None:
@@ -161,6 +274,10 @@ def test_a_body_above_the_bound_that_does_not_say_so_is_refused(client: TestClie
             yield b"x" * 1_024
 
     problem(client.post("/v1/sync", content=chunks(), headers=bearer()), 413)
+
+
+def test_nobodys_body_is_not_looked_at(client: TestClient[Any]) -> None:
+    problem(client.post("/v1/sync", content=b"x" * (2 * REQUEST_BYTES_MAX), headers={}), 401)
 
 
 # Who asks.
@@ -249,7 +366,7 @@ def test_metrics_count_answers_and_refusals(client: TestClient[Any]) -> None:
     post(client, GOOD)
     post(client, GOOD, {})
     text = client.get("/metrics").text
-    assert 'diffusion_api_syncs_total{path="full",reset="fresh"}' in text
+    assert 'diffusion_api_syncs_total{path="full",reason="fresh"}' in text
     assert 'diffusion_api_errors_total{status="401"}' in text
 
 
@@ -260,20 +377,30 @@ def test_no_metric_is_labelled_with_a_user_or_a_conversation(client: TestClient[
     assert "ann" not in text.replace("cannot", "").replace("channel", "")
 
 
-def test_the_openapi_document_names_the_request_and_its_bounds(client: TestClient[Any]) -> None:
+def test_the_openapi_document_names_bodies_and_bounds(client: TestClient[Any]) -> None:
     document = client.get("/schema/openapi.json").json()
-    assert "post" in document["paths"]["/v1/sync"]
-    schema = document["components"]["schemas"]["SyncRequest"]
-    assert set(schema["properties"]) == {
-        "v",
-        "device_id",
-        "cursor",
-        "page",
-        "changes_max",
-        "page_max",
-    }
-    assert schema["required"] == ["device_id"]
+    operation = document["paths"]["/v1/sync"]["post"]
+    asked, answered = operation["requestBody"], operation["responses"]["200"]
+    for body, name in ((asked, "SyncRequest"), (answered, "SyncResponse")):
+        assert body["content"] == {
+            form.value: {"schema": {"$ref": f"#/components/schemas/{name}"}} for form in Format
+        }
+    assert set(operation["responses"]) == {"200", "400", "401", "406", "413", "415", "503"}
+    refusal = operation["responses"]["400"]["content"]
+    assert refusal == {PROBLEM_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    schemas = document["components"]["schemas"]
+    request = schemas["SyncRequest"]
+    assert set(request["properties"]) == set(SyncRequest.__struct_fields__)
+    assert request["required"] == ["device_id"]
+    assert request["properties"]["changes_max"]["maximum"] == CHANGES_PER_ANSWER_MAX
+    assert schemas["KeyRange"]["type"] == "array", "as it is on the wire"
     assert document["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
+
+
+def test_every_reference_of_the_openapi_document_is_defined(client: TestClient[Any]) -> None:
+    text = client.get("/schema/openapi.json").text
+    defined = json.loads(text)["components"]["schemas"]
+    assert set(re.findall(r'"#/components/schemas/(\w+)"', text)) <= set(defined)
 
 
 # Whatever comes.
@@ -296,6 +423,7 @@ header_values = st.text(
 header_names = st.sampled_from(
     [
         b"content-type",
+        b"content-encoding",
         b"accept",
         b"accept-encoding",
         b"x-request-id",
@@ -319,7 +447,7 @@ def test_no_request_is_an_internal_error(
     sent = {**headers, b"authorization": good if authorization == b"good" else authorization}
     response = client.post("/v1/sync", content=body, headers=list(sent.items()))
     if response.status_code != 200:
-        assert response.status_code in {400, 401}
+        assert response.status_code in {400, 401, 406, 415}
         problem(response, response.status_code)
     else:
         assert authorization == b"good"

@@ -170,16 +170,29 @@ def test_a_frame_is_answered_in_its_kind(client: TestClient[Any], coding: Coding
         assert told.answer.path == "delta"
 
 
-def test_an_answer_is_compressed_as_the_request_asks(client: TestClient[Any]) -> None:
+def test_answers_are_compressed_for_who_has_sent_a_compressed_frame(
+    client: TestClient[Any],
+) -> None:
+    plain = pack(ClientFrame(1, REQUEST), Coding.IDENTITY)
+
+    def answer(socket: WebSocketTestSession, frame: bytes) -> bytes:
+        socket.send_bytes(frame)
+        data = socket.receive(timeout=5).get("bytes")
+        assert data is not None
+        return data
+
     with connected(client, "many") as socket:
-        sizes = {}
-        for number in (0, 1, 2, 3, 200):
-            socket.send_bytes(pack(ClientFrame(1, REQUEST, number), Coding.IDENTITY))
-            data = socket.receive(timeout=5).get("bytes")
-            assert data is not None
-            assert data[1] == (number if number in {int(one) for one in codings()} else 0)
-            sizes[number] = len(data)
-        assert sizes[200] == sizes[0] > 2 * sizes[1]
+        size = len(answer(socket, plain))
+        for coding in codings():
+            packed = bytes((PROTOCOL_VERSION, coding)) + compress(plain[2:], coding)
+            for frame in (packed, plain):
+                found = answer(socket, frame)
+                if coding is not Coding.IDENTITY:
+                    assert found[1] == coding
+                    assert len(found) < size / 2
+        # One that is not what it says proves nothing.
+        answer(socket, bytes((PROTOCOL_VERSION, Coding.GZIP)) + plain[2:])
+        assert answer(socket, plain)[1] == codings()[-2]
 
 
 def test_a_frame_without_a_request_is_a_ping(client: TestClient[Any]) -> None:

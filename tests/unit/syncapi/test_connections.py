@@ -170,8 +170,8 @@ def test_pokes_come_in_the_form_of_the_last_frame() -> None:
     async def work() -> None:
         world = World()
         connection, wire = world.connect()
-        for form in (None, Coding.IDENTITY):
-            world.hub.heard(connection, form)
+        for binary in (False, True):
+            world.hub.heard(connection, binary=binary, coding=Coding.IDENTITY)
             world.hub.poke(["ann"])
             await settle()
         assert [type(data) for data in wire.sent] == [str, bytes]
@@ -232,7 +232,7 @@ def test_who_is_silent_too_long_is_closed() -> None:
         world = World()
         (_, silent), (speaks, wire) = world.connect(), world.connect("bob")
         world.now_s += 50
-        world.hub.heard(speaks, None)
+        world.hub.heard(speaks, binary=False, coding=Coding.IDENTITY)
         world.now_s += 10
         world.hub.sweep()
         assert silent.closed == (4000, "idle")

@@ -16,9 +16,19 @@ from litestar.testing import create_test_client
 import infra
 import schemas
 import syncapi
-from schemas.errors import DiffusionError, InputError, PermanentError, RetryableError
+from schemas.errors import (
+    DiffusionError,
+    InputError,
+    PermanentError,
+    RefusedTokenError,
+    RetryableError,
+    TooLargeError,
+    UnsupportedVersionError,
+)
+from schemas.frames import PROBLEM_TYPE
 from syncapi.auth import NotAuthenticated
-from syncapi.problems import PROBLEM_TYPE, PROBLEMS, RETRY_AFTER_S, on_error
+from syncapi.negotiation import UnsupportedContent
+from syncapi.problems import PROBLEMS, RETRY_AFTER_S, on_error, problem_of
 
 
 def modules(package: ModuleType) -> Iterator[ModuleType]:
@@ -73,11 +83,16 @@ def test_the_branch_says_whose_fault_it_is() -> None:
     [
         (NotAuthenticated("who?"), 401, "who?"),
         (InputError("what?"), 400, "what?"),
+        (TooLargeError("long"), 413, "long"),
+        (UnsupportedVersionError("old", (1,)), 400, "old"),
+        (RefusedTokenError("forged", "unreadable"), 400, "forged"),
+        (UnsupportedContent("what?", {}), 415, "what?"),
         (RetryableError("node 10.0.0.1 is away"), 503, None),
         (PermanentError("table diffusion.inbox is missing"), 500, None),
         (DiffusionError("unsorted"), 500, None),
         (ValueError("a bug with a secret"), 500, None),
         (HTTPException(status_code=418, detail="short and stout"), 418, "short and stout"),
+        (HTTPException(status_code=507, detail="disk of node 10.0.0.1"), 507, None),
         (NotAuthorizedException("no"), 401, "no"),
     ],
     ids=lambda value: type(value).__name__,
@@ -90,6 +105,18 @@ def test_an_error_is_a_problem_document(error: Exception, status: int, told: str
     assert problem["status"] == status
     assert problem["title"]
     assert problem.get("detail") == told, "what is our fault is in our log, not in the answer"
+
+
+def test_a_problem_says_in_one_word_what_a_program_acts_on() -> None:
+    assert problem_of(RefusedTokenError("forged", "unreadable")).reason == "unreadable"
+    assert problem_of(UnsupportedVersionError("old", (1, 2))).supported == (1, 2)
+    assert problem_of(RetryableError("away")).retry_after_ms == RETRY_AFTER_S * 1_000
+    plain = problem_of(InputError("what?"))
+    assert (plain.reason, plain.supported, plain.retry_after_ms) == (None, None, None)
+
+
+def test_who_sends_an_unknown_form_is_told_the_known_ones() -> None:
+    assert answer(UnsupportedContent("?", {"Accept": "a, b"})).headers["accept"] == "a, b"
 
 
 def test_who_must_wait_is_told_how_long() -> None:

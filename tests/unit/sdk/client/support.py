@@ -122,11 +122,11 @@ class ModelServer:
     """Every conversation of one user, and the line of changes; answers requests from them.
 
     `fault` is called with each request before it is answered and may raise; `lost` likewise after
-    the answer was made. Tokens are readable: `c<incarnation>:<since>` is a cursor, and
-    `c<incarnation>:<since>:<until>:<below>` one in the middle of a delta; `p<incarnation>:<version>:
-    <last id>` continues a full correction fixed at that version.
+    the answer was made. Tokens are readable: `c<key>:<incarnation>:<since>` is a cursor, and with
+    `:<until>:<below>` one in the middle of a delta; `p<key>:<incarnation>:<version>:<last id>`
+    continues a full correction fixed at that version.
 
-    What else is to be tried: `tokens_known` and `is_owner`, if not, refuse tokens; `oldest` expires
+    What else is to be tried: `refuse` no longer knows the tokens issued until then; `oldest` expires
     cursors, `modules_oldest` the changes of one module; `too_many` conversations are no delta;
     `bits` parts the whole otherwise than by its size, and `verifies` tells roots.
     """
@@ -139,7 +139,9 @@ class ModelServer:
         self.oldest = 0
         self.modules_oldest: dict[str, int] = {}
         self.too_many = 1_000
-        self.tokens_known = self.is_owner = self.verifies = True
+        self.key = 1
+        self.refusal = Reason.UNREADABLE
+        self.verifies = True
         self.bits: int | None = None
         self.fault: Callable[[SyncRequest], None] = lambda _: None
         self.lost: Callable[[SyncRequest], None] = lambda _: None
@@ -174,6 +176,10 @@ class ModelServer:
         del self.states[conversation_id]
         self.incarnation += 1
 
+    def refuse(self, reason: Reason) -> None:
+        self.key += 1
+        self.refusal = reason
+
     def root(self) -> bytes:
         return root(self.states.values())
 
@@ -196,13 +202,11 @@ class ModelServer:
 
     def _answer(self, request: SyncRequest) -> SyncResponse:
         token = request.page or request.cursor
-        if token is not None and not self.is_owner:
-            raise refused(400, Reason.OTHER_USER)
-        if token is not None and not self.tokens_known:
-            raise refused(400, Reason.UNREADABLE)
         if token is None:
             return self._first(request, Reason.FRESH)
-        incarnation, rest = token[1:].split(":", 1)
+        key, incarnation, rest = token[1:].split(":", 2)
+        if int(key) != self.key:
+            raise refused(400, self.refusal)
         if int(incarnation) != self.incarnation:
             return self._first(request, Reason.EPOCH_CHANGED)
         if request.page is not None:
@@ -251,7 +255,7 @@ class ModelServer:
             tuple(told),
             tuple(told_items),
             reason=Reason.PAGING if more else None,
-            cursor=f"c{self.incarnation}:{place}" if news else None,
+            cursor=f"c{self.key}:{self.incarnation}:{place}" if news else None,
             has_more=more,
             pinned=self.pinned if any(e.own is not None for e in told) else None,
             module_resets=tuple(sorted(behind)),
@@ -283,8 +287,8 @@ class ModelServer:
             tuple(fit),
             tuple(items.values()) if modules_since >= 0 else (),
             reason=reason,
-            cursor=None if more else f"c{self.incarnation}:{self.version}",
-            page=f"p{self.incarnation}:{self.version}:" if more else None,
+            cursor=None if more else f"c{self.key}:{self.incarnation}:{self.version}",
+            page=f"p{self.key}:{self.incarnation}:{self.version}:" if more else None,
             pinned=self.pinned,
             module_resets=() if modules_since >= 0 else (ALL_MODULES,),
             total=len(states),
@@ -298,8 +302,10 @@ class ModelServer:
             "full",
             tuple(fit),
             reason=Reason.PAGING,
-            cursor=None if more else f"c{self.incarnation}:{version}",
-            page=f"p{self.incarnation}:{version}:{fit[-1].conversation_id}" if more else None,
+            cursor=None if more else f"c{self.key}:{self.incarnation}:{version}",
+            page=f"p{self.key}:{self.incarnation}:{version}:{fit[-1].conversation_id}"
+            if more
+            else None,
         )
 
     # Snapshot corrections.

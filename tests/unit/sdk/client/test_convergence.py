@@ -15,12 +15,15 @@ from unittest.mock import patch
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from msgspec.structs import replace
 
 from schemas.conversations import ConversationState, OwnState, is_listed
 from schemas.ids import is_notification
+from schemas.protocol import ALL_MODULES, Reason
 from sdk.client import NetworkError, PendingEntry, PendingItem, SyncClient
 from sdk.client.limits import RETRY_MAX_MS
+from sdk.client.rows import UPSERT, row_of
 from tests.unit.sdk.client.support import T0, Killable, Killed, ModelServer
 
 ids = st.sampled_from([f"sg_{n}" for n in range(6)] + ["n_1", "n_2"])
@@ -47,6 +50,7 @@ class World(RuleBasedStateMachine):
         self.items: dict[tuple[str, str], int] = {}
         """What the app knows of each module item: its version."""
         self.claimed: list[PendingEntry | PendingItem] = []
+        self.damaged = False
         self.client = self.open()
 
     def open(self) -> SyncClient:
@@ -73,10 +77,14 @@ class World(RuleBasedStateMachine):
     def own(self, conversation_id: str, own: OwnState) -> None:
         self.server.change(conversation_id, own=own)
 
-    @rule(item_id=st.sampled_from(["f1", "f2"]))
-    def module(self, item_id: str) -> None:
-        known = self.server.items.get(("friends", item_id), 0)
-        self.server.module("friends", item_id, known + 1)
+    @rule(module=st.sampled_from(["friends", "folders"]), item_id=st.sampled_from(["i1", "i2"]))
+    def module(self, module: str, item_id: str) -> None:
+        known = self.server.items.get((module, item_id), 0)
+        self.server.module(module, item_id, known + 1)
+
+    @rule()
+    def module_falls_behind(self) -> None:
+        self.server.modules_oldest["friends"] = self.server.version
 
     @rule(conversation_id=ids)
     def lose(self, conversation_id: str) -> None:
@@ -88,38 +96,72 @@ class World(RuleBasedStateMachine):
     def expire(self) -> None:
         self.server.oldest = self.server.version
 
-    @rule(known=st.booleans())
-    def page_tokens(self, *, known: bool) -> None:
-        self.server.tokens_known = known
+    @rule(reason=st.sampled_from([Reason.UNREADABLE, Reason.OTHER_USER]))
+    def refuse_tokens(self, reason: Reason) -> None:
+        self.server.refuse(reason)
 
-    @rule(at=st.integers(1, 4), lost=st.booleans())
-    def sync_over_a_bad_network(self, at: int, *, lost: bool) -> None:
+    @rule(many=st.sampled_from([2, 1_000]))
+    def call_it_too_many(self, many: int) -> None:
+        self.server.too_many = many
+
+    @rule(
+        conversation_id=ids,
+        how=st.sampled_from(["changed", "missing", "extra"]),
+        more=st.integers(1, 3),
+    )
+    def damage(self, conversation_id: str, how: str, more: int) -> None:
+        """What no cursor knows of: only a look at the whole finds it."""
+        held = self.client.state().get(conversation_id)
+        db = self.client._store._db
+        if how == "extra" and held is None:
+            db.execute(UPSERT, row_of(ConversationState(conversation_id, more, T0), 0))
+        elif how == "missing":
+            db.execute("DELETE FROM conversations WHERE conversation_id = ?", (conversation_id,))
+        elif held is not None:
+            own = replace(held.own, pinned=not held.own.pinned)
+            damaged = replace(held, max_seq=held.max_seq + more, read_seq=more, own=own)
+            db.execute(UPSERT, row_of(damaged, 0))
+        self.damaged = True
+
+    @rule(at=st.integers(1, 4), lost=st.booleans(), verify=st.booleans())
+    def sync_over_a_bad_network(self, at: int, *, lost: bool, verify: bool) -> None:
         count = 0
 
         def cut(request: Any) -> None:
             nonlocal count
-            # Whoever issues tokens knows them: only those from before are refused.
-            self.server.tokens_known = self.server.tokens_known or request.page is None
             count += 1
             if count == at:
                 raise NetworkError("cut")
 
         setattr(self.server, "lost" if lost else "fault", cut)
         try:
-            self.client.sync()
+            self.client.sync(verify=verify)
         except NetworkError:
             pass
         finally:
             self.server.fault = self.server.lost = lambda _: None
 
-    @rule(at=st.integers(1, 120), after=st.booleans())
-    def die_while_syncing(self, at: int, *, after: bool) -> None:
+    @rule(ids=st.lists(ids, min_size=1, max_size=9), verify=st.booleans())
+    def sync_while_the_server_changes(self, ids: list[str], *, verify: bool) -> None:
+        todo = list(ids)
+
+        def change(request: Any) -> None:
+            if todo:
+                self.message(todo.pop(), 1)
+
+        self.server.lost = change
+        try:
+            self.client.sync(verify=verify)
+        finally:
+            self.server.lost = lambda _: None
+
+    @rule(at=st.integers(1, 120), after=st.booleans(), verify=st.booleans())
+    def die_while_syncing(self, at: int, *, after: bool, verify: bool) -> None:
         self.client.close()
         killable = Killable(at, after=after)
-        self.server.tokens_known = True
         try:
             with patch("sdk.client.database.sqlite3.connect", killable.connect):
-                self.open().sync()
+                self.open().sync(verify=verify)
         except Killed:
             pass
         killable.close()
@@ -149,7 +191,9 @@ class World(RuleBasedStateMachine):
     def pull(self, entry: PendingEntry | PendingItem) -> None:
         if isinstance(entry, PendingItem):
             if entry.op == "refresh":
-                self.items = dict(self.server.items)
+                for place, version in self.server.items.items():
+                    if entry.module in {ALL_MODULES, place[0]}:
+                        self.items[place] = version
             else:
                 self.items[entry.module, entry.item_id] = entry.item_version
             return
@@ -165,10 +209,18 @@ class World(RuleBasedStateMachine):
             )
 
     @rule()
+    @precondition(lambda self: not self.damaged)
+    def calm_without_a_look(self) -> None:
+        self.settle(verify=False)
+
+    @rule()
     def calm(self) -> None:
-        self.server.tokens_known = True
-        while self.client.sync().path != "nothing":
+        self.settle(verify=True)
+
+    def settle(self, *, verify: bool) -> None:
+        while self.client.sync(verify=verify).path != "nothing":
             pass
+        self.damaged = False
         assert self.client.state() == self.server.states
         listed = {s.conversation_id for s in self.server.states.values() if is_listed(s)}
         assert {v.conversation_id for v in self.client.conversations()} == listed
