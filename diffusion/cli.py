@@ -10,24 +10,20 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated
 
-import orjson
 from cyclopts import App, Parameter
 
+from diffusion.bench.commands import bench
+from diffusion.output import DATA, Json, fail, print_json
 from schemas.errors import DiffusionError
-
-DATA: Final = Path(__file__).resolve().parents[1] / "tests" / "data"
-
-BENCH_SIZES: Final = (1_000, 10_000, 50_000)
 
 app = App(
     name="diffusion",
     help="Write-diffusion sync: IM conversations, changes recorded at write time.",
     version="0.1.0",
 )
-
-Json = Annotated[bool, Parameter(negative=(), help="Print one JSON object on standard output.")]
+app.command(bench)
 
 
 def main() -> None:
@@ -38,18 +34,9 @@ def main() -> None:
     try:
         app()
     except DiffusionError as error:
-        _fail(str(error))
+        fail(str(error))
     except KeyboardInterrupt:
         sys.exit(130)
-
-
-def _fail(sentence: str) -> None:
-    sys.stderr.write(sentence.rstrip() + "\n")
-    sys.exit(1)
-
-
-def _print(value: Any) -> None:
-    sys.stdout.buffer.write(orjson.dumps(value) + b"\n")
 
 
 @app.command
@@ -72,7 +59,7 @@ def up(*, fresh: Annotated[bool, Parameter(negative=())] = False) -> None:
     if servers is None:
         away = [one for one in existing(settings) if not one.answers]
         if away:
-            _fail(" ".join(one.detail for one in away))
+            fail(" ".join(one.detail for one in away))
         console.say("Kafka and Cassandra are somebody else's, and answer.")
     else:
         servers.up(fresh=fresh)
@@ -90,7 +77,7 @@ def down() -> None:
     console = Console()
     servers = managed(load(), console.server)
     if servers is None:
-        _fail("Kafka and Cassandra are somebody else's: there is nothing of ours to stop.")
+        fail("Kafka and Cassandra are somebody else's: there is nothing of ours to stop.")
         return
     servers.down()
 
@@ -103,7 +90,7 @@ def status(*, json: Json = False) -> None:
 
     found = rows(load())
     if json:
-        _print([one.as_json() for one in found])
+        print_json([one.as_json() for one in found])
     else:
         show(found)
     if not all(one.answers for one in found):
@@ -195,7 +182,7 @@ def replay(
     ):
         done = run(events, producer, speed=speed, on_event=lambda _: update(advance=1))
     if json:
-        _print({"events": done.events, "messages": done.messages, "seconds": done.seconds})
+        print_json({"events": done.events, "messages": done.messages, "seconds": done.seconds})
     else:
         sys.stdout.write(
             f"{done.events:,} events, {done.messages:,} of them messages, in {done.seconds:.1f} s\n"
@@ -246,7 +233,7 @@ def _devices(user: str, *, json: bool) -> None:
     settings = load()
     found = devices.run(settings, user)
     if json:
-        _print({"user_id": user, "devices": [one.as_json() for one in found]})
+        print_json({"user_id": user, "devices": [one.as_json() for one in found]})
     else:
         devices.show(user, found, settings.api.device_ttl_days)
 
@@ -275,11 +262,11 @@ def demo(*, groups: int = 20, seed: int = 1, data: Path = DATA, json: Json = Fal
     )
     outcome = demonstration.run(load(), plan, Console())
     if json:
-        _print(outcome.as_json())
+        print_json(outcome.as_json())
     else:
         show(outcome)
     if not outcome.good:
-        _fail(
+        fail(
             f"{outcome.users_checked - outcome.users_converged} users and "
             f"{outcome.old_devices_checked - outcome.old_devices_converged} old devices do not "
             "agree with the oracle."
@@ -294,156 +281,6 @@ def explain(conversation: str, *, json: Json = False) -> None:
 
     found = explanation.run(load(), conversation)
     if json:
-        _print(found.as_json())
+        print_json(found.as_json())
     else:
         explanation.show(found)
-
-
-bench = App(name="bench", help="Benchmarks, each beside a yardstick in the same run.")
-app.command(bench)
-
-
-SIZES_HELP: Final = "Conversations of the users who are measured; give it once for each."
-
-
-@bench.command(name="sync")
-def bench_sync(
-    *,
-    conversations: Annotated[tuple[int, ...], Parameter(help=SIZES_HELP)] = BENCH_SIZES,
-    seed: int = 1,
-    json: Json = False,
-) -> None:
-    """Measure reconnects and fresh starts on real servers, beside ordinary incremental sync.
-
-    Starts servers of its own. Exit code 1 if a bound does not hold.
-
-    Parameters
-    ----------
-    seed
-        Draws ids, sequences and what changes.
-
-    """
-    from diffusion.bench import sync as measured
-    from diffusion.bench.report import show_sync
-    from diffusion.bench.stage import stage
-    from diffusion.console import Console
-    from infra.settings import load
-
-    console = Console()
-    with stage(load(), conversations, seed, console) as ready:
-        outcome = measured.run(ready, console)
-    if json:
-        _print(outcome.as_json())
-    else:
-        show_sync(outcome)
-    _fail_unless(outcome.held)
-
-
-@bench.command
-def correction(
-    *,
-    conversations: Annotated[tuple[int, ...], Parameter(help=SIZES_HELP)] = BENCH_SIZES,
-    seed: int = 1,
-    json: Json = False,
-) -> None:
-    """Damage the store of a device and let it be corrected, beside other ways to do that.
-
-    Starts servers of its own. Exit code 1 if a bound does not hold.
-
-    Parameters
-    ----------
-    seed
-        Draws ids, sequences and what is damaged.
-
-    """
-    from diffusion.bench import correction as measured
-    from diffusion.bench.report import show_correction
-    from diffusion.bench.stage import stage
-    from diffusion.console import Console
-    from infra.settings import load
-
-    console = Console()
-    with stage(load(), conversations, seed, console) as ready:
-        outcome = measured.run(ready, seed, console)
-    if json:
-        _print(outcome.as_json())
-    else:
-        show_correction(outcome)
-    _fail_unless(outcome.held)
-
-
-def _fail_unless(held: dict[str, bool]) -> None:
-    missed = [name for name, holds in held.items() if not holds]
-    if missed:
-        _fail(f"Bounds that do not hold: {', '.join(missed)}.")
-
-
-@bench.command
-def policy(*, seed: int = 1, data: Path = DATA, json: Json = False) -> None:
-    """Cost the diffusion policy on two real traces and three made worlds, beside the optimum.
-
-    Exit code 1 if a bound does not hold.
-
-    Parameters
-    ----------
-    seed
-        Draws the made worlds.
-    data
-        Folder of the two traces.
-
-    """
-    from diffusion.bench import policy as measured
-    from diffusion.bench.report import show_policy
-    from infra.settings import load
-    from streams.app import rules_of
-
-    settings = load()
-    rules = rules_of(settings.policy, settings.log.window_ms)
-    found = measured.run(data, rules, settings.policy.sweep_seconds, seed)
-    if json:
-        _print({"traces": [one.as_json() for one in found]})
-    else:
-        show_policy(found)
-    if not all(one.held for one in found):
-        _fail("A bound does not hold: see the column `held`.")
-
-
-@bench.command(name="connect")
-def bench_connect(
-    *,
-    connections: int = 2_000,
-    seconds: float = 60.0,
-    writes: float = 500.0,
-    seed: int = 1,
-    json: Json = False,
-) -> None:
-    """Hold many idle connections on one API process while writes flow: memory, and poke latency.
-
-    On servers of its own, all on this machine. Exit code 1 if a poke is missed, or a user that is
-    looked at in the end is not current.
-
-    Parameters
-    ----------
-    connections
-        Connected users, one connection each.
-    seconds
-        How long writes flow.
-    writes
-        Writes a second.
-    seed
-        Draws who writes to whom.
-
-    """
-    from diffusion.bench import connect as measured
-    from diffusion.bench.report import show_connect
-    from diffusion.console import Console
-    from infra.settings import load
-
-    plan = measured.Plan(connections, seconds, writes, seed)
-    found = measured.run(load(), plan, Console())
-    if json:
-        _print(found.as_json())
-    else:
-        show_connect(found)
-    if not found.good:
-        _fail("A poke was missed, or a user is not current.")

@@ -209,7 +209,7 @@ class ApiSettings(Section):
     """How long the last cursor of a device that does not return is kept, for operators. At
     least two days, because a device with nothing new is noted once a day."""
     connections_max: int = Field(default=5_000, ge=1, le=100_000)
-    """Persistent connections of one process: at some 35 KB each, 170 MB. More get 503."""
+    """Persistent connections of one process: at 27 KB each, 135 MB. More get 503."""
     connections_per_user_max: int = Field(default=8, ge=1, le=1_000)
     """Of one user in one process: a phone, a tablet, computers and tabs. More get 429."""
     idle_s: float = Field(default=3_600.0, gt=0, le=86_400)

@@ -145,10 +145,10 @@ class ModuleEntry(Struct, frozen=True, omit_defaults=True):
 class SyncResponse(Struct, frozen=True, omit_defaults=True):
     """The answer.
 
-    `path` `delta`: merge the entries, newest first. `full`: a page of the whole state. `correction`:
-    rows that differ. Entries of these two replace what the client holds. `reason` says why it is
-    not a whole delta. On the first page of a full correction it is one of `RESETS`: what the client
-    holds and no page names is gone when the last page is applied.
+    `path` `delta`: merge the entries, newest first. `full`: a page of the whole state.
+    `correction`: rows that differ. Entries of these two replace what the client holds. `reason`
+    says why it is not a whole delta. On the first page of a full correction it is one of `RESETS`:
+    what the client holds and no page names is gone when the last page is applied.
 
     `cursor` is to be stored with the entries, in one transaction; absent on a full correction's
     pages but the last, and where the one that the client sent stays good. `page` asks for the next

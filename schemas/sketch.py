@@ -2,17 +2,16 @@
 
 Arithmetic is in the prime field of `FIELD` elements, five bytes each. A row has an id, from its
 key, and a weight, from its digest. A sketch is a table of cells in four equal quarters. Every row
-goes into one cell of each quarter; a cell holds the sum of the weights of its rows, A, and the sum of
-weight * id, B. Behind the cells stands one more element, the sum of weight * id^2 over all rows.
+goes into one cell of each quarter; a cell holds the sum of the weights of its rows, A, and the sum
+of weight * id, B. Behind the cells stands one more element, the sum of weight * id^2 over all rows.
 
 The server subtracts the client's sketch from its own. Equal rows cancel. A row that differs leaves
 the difference w of its weights, as (w, w * id), in four cells; so it counts once, where sketches
-of sets count an old row and a new one. A cell with one such row has B / A = id, and says so: the id
-is one the server knows, and its place is this cell. The row is taken out of its four cells, which
-lays bare others, until all cells are zero. If any of it was wrong, the last element is not zero.
-
-An id that the server does not know is a conversation which only the client has. Nothing vouches for
-it but its cells: taken are first those that all four, then three, two, and at last one cell names.
+of sets count an old row and a new one. A cell with one such row has B / A = id; what a cell with
+more of them says looks like an id whose place is this cell once in 4,096 * cells / 4. The row is
+taken out of its four cells, which lays bare others, until all cells are zero. What was taken by
+mistake is laid bare in the end, too, and taken back. If anything is wrong that far, the last
+element is not zero.
 
 One-sparse recovery over a field: Ganguly, "Counting distinct items over update streams" (2007);
 Cormode and Firmani, "A unifying framework for l0-sampling" (2014). Peeling: Goodrich and
@@ -30,23 +29,29 @@ from schemas.errors import DecodeError
 from schemas.limits import RANGE_DIGEST_BYTES, SKETCH_BYTES_MAX
 
 FIELD: Final = 2**40 - 87
-"""The largest prime below 2^40: an element is five bytes, and two of 10,000 conversations share an
-id in 20,000 accounts. (They are then told together.)"""
+"""The largest prime below 2^40."""
 
 ELEMENT_BYTES: Final = 5
 CELL_BYTES: Final = 2 * ELEMENT_BYTES
 
+ID_BITS: Final = 28
+"""Fewer than an element has, which tells ids from other quotients. Of 10,000 conversations two have
+the same id in one account of five, and are told together, if one of them differs."""
+
+ID_BYTES: Final = 4
+
 PLACES: Final = 4
-"""Cells of a row. What fails below 200 differences is mostly two rows with all cells in common,
+"""Cells of a row. What fails below 100 differences is mostly two rows with all cells in common,
 which is rarer the more there are; beyond, the fewer the better, down to three. With three, 10, 100
 and 1,000 differences need 51, 249 and 1,302 cells, with four 36, 152 and 1,352, with five 30, 165
 and 1,485."""
 
 MULTIPLIERS: Final = (0x6A09E667F3, 0xBB67AE8584, 0x3C6EF372FE, 0xA54FF53A5F)
-"""One for each quarter: the first 40 bits of the fractions of the square roots of 2, 3, 5 and 7. Ids
-are hashes already, so multiplying is enough to make four of one."""
+"""One for each quarter: the first 40 bits of the fractions of the square roots of 2, 3, 5 and 7.
+Ids are hashes already, so multiplying is enough to make four of one."""
 
 CELLS_MAX: Final = (SKETCH_BYTES_MAX - ELEMENT_BYTES) // (PLACES * CELL_BYTES) * PLACES
+_ID_MASK: Final = (1 << ID_BITS) - 1
 
 
 class Decoded(NamedTuple):
@@ -57,8 +62,8 @@ class Decoded(NamedTuple):
 
 
 def id_of(key: int) -> int:
-    """Id of a conversation in sketches: its key mod `FIELD`, and 1 for 0."""
-    return key % FIELD or 1
+    """Id of a conversation in sketches: the last 28 bits of its key, and 1 for 0."""
+    return key & _ID_MASK or 1
 
 
 def sketch_bytes(cells: int) -> int:
@@ -67,12 +72,12 @@ def sketch_bytes(cells: int) -> int:
 
 
 def sketch_of(rows: Iterable[DigestRow], cells: int) -> bytes:
-    """Sum up a state in so many cells, a multiple of four: A and B of each, and the check."""
+    """Sum up a state in so many cells, a multiple of four: A and B of each, then the check."""
     assert cells > 0
     assert cells % PLACES == 0
     weights, products, check = _sums(rows, cells // PLACES)
     elements = [one for cell in zip(weights, products, strict=True) for one in cell]
-    return gone_bytes([*elements, check])
+    return _pack([*elements, check], ELEMENT_BYTES)
 
 
 def _sums(rows: Iterable[DigestRow], quarter: int) -> tuple[list[int], list[int], int]:
@@ -106,94 +111,83 @@ def decode(sketch: bytes, rows: Sequence[DigestRow]) -> Decoded | None:
     cells, rest = divmod(len(sketch) - ELEMENT_BYTES, CELL_BYTES)
     if rest or cells < PLACES or cells % PLACES or cells > CELLS_MAX:
         raise DecodeError(f"{len(sketch)} bytes are no sketch")
-    theirs = gone_ids(sketch)
+    theirs = _unpack(sketch, ELEMENT_BYTES)
     weights, products, check = _sums(rows, cells // PLACES)
-    peeling = _Peeling(
+    differing = _peel(
         [(mine - other) % FIELD for mine, other in zip(weights, theirs[:-1:2], strict=True)],
         [(mine - other) % FIELD for mine, other in zip(products, theirs[1::2], strict=True)],
         (check - theirs[-1]) % FIELD,
     )
-    known: dict[int, list[str]] = {}
-    for row in rows:
-        known.setdefault(id_of(row.key), []).append(row.conversation_id)
-    if not peeling.run(known):
+    if differing is None:
         return None
-    return Decoded(
-        [told for one in peeling.found for told in known.get(one, ())],
-        [one for one in peeling.found if one not in known],
-    )
+    changed = [row for row in rows if id_of(row.key) in differing]
+    unknown = differing.difference(id_of(row.key) for row in changed)
+    return Decoded([row.conversation_id for row in changed], sorted(unknown))
 
 
-class _Peeling:
-    """The difference of two sketches, being taken apart."""
+def _peel(weights: list[int], products: list[int], check: int) -> set[int] | None:
+    """Take the difference of two sketches apart, in place; None if something is left.
 
-    def __init__(self, weights: list[int], products: list[int], check: int) -> None:
-        self.weights = weights
-        self.products = products
-        self.check = check
-        self.quarter = len(weights) // PLACES
-        self.found: dict[int, None] = {}
-
-    def run(self, known: dict[int, list[str]]) -> bool:
-        """Take out row by row; say whether nothing is left.
-
-        A cell waits until those have been looked at that need less trust: an unknown id is taken
-        when all its cells name it, and if nothing else is left, when one less does. No id is taken
-        twice: a forged sketch could go on for ever.
-        """
-        waiting: list[list[int]] = [list(range(len(self.weights))), [], [], []]
-        while any(waiting):
-            trust = next(trust for trust, cells in enumerate(waiting) if cells)
-            cell = waiting[trust].pop()
-            if not self.weights[cell]:
-                continue
-            one = self.products[cell] * pow(self.weights[cell], -1, FIELD) % FIELD
-            places = _places(one, self.quarter)
-            if one in self.found or not one or cell not in places:
-                continue
-            if one not in known and self._names(one, places) < PLACES - trust:
-                waiting[trust + 1].append(cell)
-                continue
-            self._take(one, self.weights[cell], places)
-            waiting[0].extend(places)
-        return not (self.check or any(self.weights) or any(self.products))
-
-    def _names(self, one: int, places: tuple[int, ...]) -> int:
-        """Count the cells that hold nothing else."""
-        return sum(
-            self.weights[place] != 0 and self.products[place] == self.weights[place] * one % FIELD
-            for place in places
-        )
-
-    def _take(self, one: int, weight: int, places: tuple[int, ...]) -> None:
-        self.found[one] = None
+    Taking twice as many rows as there are cells ends it: a forged sketch could go on for ever.
+    """
+    quarter = len(weights) // PLACES
+    found: dict[int, int] = {}
+    waiting = list(range(len(weights)))
+    takes_left = 2 * len(weights)
+    while waiting and takes_left:
+        cell = waiting.pop()
+        weight = weights[cell]
+        if not weight:
+            continue
+        one = products[cell] * pow(weight, -1, FIELD) % FIELD
+        if not 0 < one <= _ID_MASK:
+            continue
+        places = _places(one, quarter)
+        if cell not in places:
+            continue
+        takes_left -= 1
+        found[one] = (found.get(one, 0) + weight) % FIELD
         product = weight * one
-        self.check = (self.check - product * one) % FIELD
+        check = (check - product * one) % FIELD
         for place in places:
-            self.weights[place] = (self.weights[place] - weight) % FIELD
-            self.products[place] = (self.products[place] - product) % FIELD
+            weights[place] = (weights[place] - weight) % FIELD
+            products[place] = (products[place] - product) % FIELD
+        waiting.extend(places)
+    if check or any(weights) or any(products):
+        return None
+    return {one for one, weight in found.items() if weight}
 
 
 def gone_bytes(ids: Iterable[int]) -> bytes:
-    """Elements one after the other, big-endian."""
-    return b"".join(one.to_bytes(ELEMENT_BYTES) for one in ids)
+    """Pack ids for an answer, four bytes each, big-endian."""
+    return _pack(ids, ID_BYTES)
 
 
 def gone_ids(packed: bytes) -> list[int]:
-    """Elements as `gone_bytes` packed them; raises `DecodeError`."""
-    if len(packed) % ELEMENT_BYTES:
-        raise DecodeError(f"{len(packed)} bytes are not elements of {ELEMENT_BYTES} bytes")
-    return [
-        int.from_bytes(packed[at : at + ELEMENT_BYTES])
-        for at in range(0, len(packed), ELEMENT_BYTES)
-    ]
+    """Unpack what `gone_bytes` packed; raises `DecodeError`."""
+    if len(packed) % ID_BYTES:
+        raise DecodeError(f"{len(packed)} bytes are not ids of {ID_BYTES} bytes")
+    return _unpack(packed, ID_BYTES)
+
+
+def _pack(numbers: Iterable[int], size: int) -> bytes:
+    return b"".join(one.to_bytes(size) for one in numbers)
+
+
+def _unpack(packed: bytes, size: int) -> list[int]:
+    return [int.from_bytes(packed[at : at + size]) for at in range(0, len(packed), size)]
 
 
 def cells_for(differing: int) -> int:
-    """Cells that hold so many differences with a failure rate of at most 1 %; at most `CELLS_MAX`."""
+    """Cells that hold so many differences with a failure rate of at most 1 %.
+
+    At most `CELLS_MAX`, which holds 3,000. The larger of two needs: that no two rows share all
+    their cells, and that peeling does not get stuck in a core, which for large tables it does
+    beyond 1 / 1.295 rows a cell, and for small ones earlier by the root of the rows.
+    """
     rows = max(1, differing)
-    twins = (60 * rows * (rows - 1)) ** 0.25
-    core = 0.324 * rows + 0.57 * math.sqrt(rows)
+    twins = math.sqrt(math.sqrt(72 * rows * (rows - 1)))
+    core = 0.324 * rows + 0.8 * math.sqrt(rows - 1)
     return min(PLACES * math.ceil(max(twins, core)), CELLS_MAX)
 
 

@@ -125,6 +125,7 @@ def build(settings: Settings, session: Session, *, pokes: bool = False) -> Lites
             if feed is not None:
                 await asyncio.to_thread(feed.stop)
             sweeping.cancel()
+            await app.state.service.drain()
             session.close()
 
     authenticator = Authenticator(settings.api)

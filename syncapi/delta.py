@@ -13,7 +13,6 @@ that follows; or come with them, and come again.
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -24,7 +23,7 @@ from msgspec.structs import replace
 from schemas.cursor import Cursor, Rest
 from schemas.heads import Head
 from schemas.limits import SEQ_MAX, TIME_MS_MAX
-from schemas.protocol import ConversationEntry, ModuleEntry
+from schemas.protocol import ConversationEntry
 from schemas.rows import ChangeRow, InboxRow, ModuleRow
 from schemas.versions import epoch_of, window_start
 from syncapi.planner import Ground
@@ -350,52 +349,6 @@ def _entry(
 
 def _is_empty(entry: ConversationEntry) -> bool:
     return entry.max_seq is None and entry.read_seq is None and entry.own is None
-
-
-@dataclass(frozen=True, slots=True)
-class ModulePage:
-    """Module items of one answer, modules that are too far behind, and what is left to the next."""
-
-    items: tuple[ModuleEntry, ...]
-    resets: tuple[str, ...]
-    rest: Rest
-
-
-def module_page(
-    cursor: Cursor, rest: Rest, rows: Iterable[ModuleRow], most: int, room: Room
-) -> ModulePage:
-    """Choose the module items of one answer, newest first.
-
-    A module with more changed items than one answer takes is too far behind: it alone is to be
-    fetched anew, which is said once, on the first page.
-    """
-    found: dict[tuple[str, str], ModuleRow] = {}
-    for row in rows:
-        held = found.get((row.module, row.item_id))
-        newer = cursor.modules_version < row.version <= rest.modules_version
-        if newer and (held is None or row.item_version > held.item_version):
-            found[row.module, row.item_id] = row
-    counts = Counter(row.module for row in found.values())
-    behind = {module for module, count in counts.items() if count > most}
-    begun = rest.modules_below == ABOVE_ALL
-    todo = sorted(
-        (
-            row
-            for row in found.values()
-            if row.module not in behind and row.version < rest.modules_below
-        ),
-        key=lambda row: row.version,
-        reverse=True,
-    )
-    items: list[ModuleEntry] = []
-    for row in todo:
-        if len(items) == most or not room.item(row.module, row.item_id):
-            break
-        items.append(ModuleEntry(row.module, row.item_id, row.op, row.item_version, row.version))
-        rest = replace(rest, modules_below=row.version)
-    if len(items) == len(todo):
-        rest = replace(rest, modules_below=0)
-    return ModulePage(tuple(items), tuple(sorted(behind)) if begun else (), rest)
 
 
 def pinned_digest(pinned: Sequence[str]) -> bytes:

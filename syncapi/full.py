@@ -21,10 +21,17 @@ from infra.cassandra import (
 from infra.cassandra.session import PAGE_ROWS, Session
 from schemas.cursor import Cursor, PageToken, seal, user_digest
 from schemas.limits import PINNED_MAX
-from schemas.protocol import ALL_MODULES, ConversationEntry, Reason, SyncRequest, SyncResponse
-from schemas.rows import InboxRow
+from schemas.protocol import (
+    ALL_MODULES,
+    ConversationEntry,
+    ModuleEntry,
+    Reason,
+    SyncRequest,
+    SyncResponse,
+)
+from schemas.rows import InboxRow, ModuleRow
 from schemas.versions import BEFORE_ALL
-from syncapi import delta, snapshot
+from syncapi import delta, modules, snapshot
 from syncapi.heads import HeadCache
 from syncapi.planner import Full, Ground
 from syncapi.room import Room
@@ -51,9 +58,16 @@ class FullAnswers:
         left to the next delta.
         """
         session, user_id = self._session, ground.user_id
-        rows, modules, read_side = await asyncio.gather(
+        since = _start(ground, plan.modules)
+        rows, changed, read_side = await asyncio.gather(
             changes_by_user.read_since(session, user_id, 0, PAGE_ROWS),
-            module_changes_by_user.read_newer(session, user_id, 0, BEFORE_ALL, PAGE_ROWS),
+            module_changes_by_user.read_newer(
+                session,
+                user_id,
+                delta.scan_from_ms(since.modules_window_ms, ground),
+                since.modules_version,
+                modules.MODULE_ROWS_MAX + 1,
+            ),
             read_side_by_user.read(session, user_id),
         )
         looked_at = await self._heads.read(read_side)
@@ -64,25 +78,14 @@ class FullAnswers:
         )
         room = Room(request.bytes_max)
         pinned = pinned if pinned is not None and room.ids(pinned) else None
-        nothing = Cursor(
-            user_digest=user_digest(user_id),
-            epoch=ground.epoch,
-            version=BEFORE_ALL,
-            modules_version=BEFORE_ALL,
-            window_ms=0,
-            modules_window_ms=0,
-            issued_at_ms=ground.now_ms,
+        cursor = replace(
+            delta.with_crowd(delta.advance(since, rows, changed[:PAGE_ROWS]), rows, ground),
             heads_digest=delta.heads_digest(looked_at),
             pinned_digest=b"" if pinned is None else delta.pinned_digest(pinned),
         )
-        cursor = delta.with_crowd(delta.advance(nothing, rows, modules), rows, ground)
-        if plan.modules is not None:
-            cursor = replace(
-                cursor,
-                modules_version=plan.modules.modules_version,
-                modules_window_ms=plan.modules.modules_window_ms,
-            )
-        count = snapshot.fitting(found, request.page_max, Room(room.bytes_left))
+        trial = Room(room.bytes_left)
+        count = snapshot.fitting(found, request.page_max, trial)
+        room = trial if count == len(found) else room
         ahead: list[str] = []
         if count < len(found):
             ahead = snapshot.top(pinned or (), rows, looked_at, request.page_max)
@@ -92,6 +95,10 @@ class FullAnswers:
         page = found[:count]
         own = await inbox.read(session, user_id, ahead)
         entries = await self._page_entries([*own.values(), *page], cursor)
+        items: tuple[ModuleEntry, ...] = ()
+        resets: tuple[str, ...] = (ALL_MODULES,)
+        if plan.modules is not None:
+            items, resets, cursor = _modules(since, cursor, changed, request.modules_max, room)
         more = count < len(found)
         after = page[-1].conversation_id if page else ""
         return SyncResponse(
@@ -101,7 +108,8 @@ class FullAnswers:
             cursor=None if more else seal(cursor, self._key),
             page=seal(PageToken(cursor, after), self._key) if more else None,
             pinned=pinned,
-            module_resets=() if plan.modules is not None else (ALL_MODULES,),
+            modules=items,
+            module_resets=resets,
             total=total,
             server_time_ms=ground.now_ms,
         )
@@ -132,3 +140,31 @@ class FullAnswers:
         known = [row.conversation_id for row in rows if row.own is not None]
         heads = await conversation_heads.read(self._session, known)
         return snapshot.page_entries(rows, heads, cursor.version)
+
+
+def _start(ground: Ground, modules: Cursor | None = None) -> Cursor:
+    """Cursor of who has nothing, but for the module changes up to those of `modules`."""
+    return Cursor(
+        user_digest=user_digest(ground.user_id),
+        epoch=ground.epoch,
+        version=BEFORE_ALL,
+        modules_version=BEFORE_ALL if modules is None else modules.modules_version,
+        window_ms=0,
+        modules_window_ms=0 if modules is None else modules.modules_window_ms,
+        issued_at_ms=ground.now_ms,
+    )
+
+
+def _modules(
+    since: Cursor, cursor: Cursor, rows: list[ModuleRow], most: int, room: Room
+) -> tuple[tuple[ModuleEntry, ...], tuple[str, ...], Cursor]:
+    """Tell the modules' changes, too; what does not fit is left to the delta that follows."""
+    rest = delta.begin(since, (), rows[:PAGE_ROWS], (), since.issued_at_ms)
+    told = modules.page(since, rest, rows, most, room)
+    if told.rest.modules_below:
+        cursor = replace(
+            cursor,
+            modules_version=since.modules_version,
+            modules_window_ms=since.modules_window_ms,
+        )
+    return told.items, told.resets, cursor

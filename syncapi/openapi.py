@@ -31,6 +31,7 @@ _REFUSALS: Final = {
     406: "`Accept` or `Accept-Encoding` allows no answer.",
     413: "The body is too large, as it came or unpacked.",
     415: "`Content-Type` or `Content-Encoding` is not known; the answer names those that are.",
+    431: "A header is too long.",
     503: "The store is away; come back after `Retry-After`.",
 }
 

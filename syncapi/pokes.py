@@ -3,7 +3,7 @@
 It asks Kafka twice: for the records of the change log, and, while something waits, for the
 committed offsets of the materializers. Cassandra is not asked, whatever the number of connections.
 `syncapi.poke_book` decides. Every process reads the whole log, of which it decodes the users alone:
-at 10,000 marks a second that is some 2 MB/s and 2% of a core, whoever is connected.
+at 10,000 marks a second that is 1 MB/s and 3% of a core, whoever is connected.
 
 Kafka being away hinders neither syncs nor readiness: pokes come late, or everybody gets one when
 the feed is back. Conversations on the read side are not in the change log: their messages poke

@@ -25,15 +25,14 @@ from infra.cassandra.session import PAGE_ROWS, Session, StoreUnavailable
 from infra.cassandra.topic_epochs import Epoch
 from infra.clock import Clock, monotonic_s
 from infra.settings import Settings
-from schemas.cursor import Cursor, Rest, seal
+from schemas.cursor import Cursor, seal
 from schemas.heads import Head
 from schemas.partitioner import partition_of
-from schemas.protocol import ALL_MODULES, ConversationEntry, Reason, SyncRequest, SyncResponse
+from schemas.protocol import ConversationEntry, Reason, SyncRequest, SyncResponse
 from schemas.rows import ChangeRow, ModuleRow
 from schemas.topics import CHANGES
 from schemas.versions import BEFORE_ALL, version_of
-from syncapi import correction, delta, planner, snapshot
-from syncapi.delta import ModulePage
+from syncapi import correction, delta, modules, planner, snapshot
 from syncapi.devices import DeviceNotes
 from syncapi.full import FullAnswers, read_pinned
 from syncapi.heads import HeadCache
@@ -43,9 +42,6 @@ from syncapi.states import Place, StateCache
 
 EPOCH_AGE_S: Final = 5.0
 """How long the epoch of the log is believed. A row of a newer epoch makes it be read at once."""
-
-MODULE_ROWS_MAX: Final = 2_000
-"""Rows of changed module items read for one answer; with more, all modules are fetched anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,13 +167,13 @@ class SyncService:
         cursor, room = plan.cursor, Room(request.bytes_max)
         page = delta.page(todo, found.heads, request.changes_max, room)
         entries, pinned = await self._entries(page, ground)
-        modules = _modules(cursor, page.rest, found.modules, request, room)
+        items = modules.page(cursor, page.rest, found.modules, request.modules_max, room)
         digest = cursor.pinned_digest
         if pinned is not None:
             changed = delta.pinned_digest(pinned)
             pinned = pinned if changed != digest and room.ids(pinned) else None
             digest = changed if pinned is not None else digest
-        moved = delta.follow(cursor, modules.rest, digest)
+        moved = delta.follow(cursor, items.rest, digest)
         if not found.filtered:
             moved = delta.with_crowd(moved, found.rows, ground)
         elif moved.window_ms != cursor.window_ms:
@@ -187,12 +183,12 @@ class SyncService:
         answer = SyncResponse(
             path="delta",
             conversations=entries,
-            modules=modules.items,
+            modules=items.items,
             reason=Reason.PAGING if more else None,
             cursor=None if keep else seal(moved, self._key),
             has_more=more,
             pinned=pinned,
-            module_resets=modules.resets,
+            module_resets=items.resets,
             server_time_ms=ground.now_ms,
         )
         if plan.root is None or more:
@@ -202,18 +198,18 @@ class SyncService:
 
     async def _read_index(self, cursor: Cursor, ground: Ground) -> Found:
         user_id, session = ground.user_id, self._session
-        (rows, snapshot, filtered), modules, read_side = await asyncio.gather(
+        (rows, snapshot, filtered), items, read_side = await asyncio.gather(
             self._read_changes(cursor, ground),
             module_changes_by_user.read_newer(
                 session,
                 user_id,
                 delta.scan_from_ms(cursor.modules_window_ms, ground),
                 cursor.modules_version,
-                MODULE_ROWS_MAX + 1,
+                modules.MODULE_ROWS_MAX + 1,
             ),
             read_side_by_user.read(session, user_id),
         )
-        return Found(rows, snapshot, filtered, modules, await self._heads.read(read_side))
+        return Found(rows, snapshot, filtered, items, await self._heads.read(read_side))
 
     async def _read_changes(
         self, cursor: Cursor, ground: Ground
@@ -308,15 +304,6 @@ class SyncService:
             undecoded=differing.undecoded,
             server_time_ms=ground.now_ms,
         )
-
-
-def _modules(
-    cursor: Cursor, rest: Rest, rows: list[ModuleRow], request: SyncRequest, room: Room
-) -> ModulePage:
-    if len(rows) > MODULE_ROWS_MAX:
-        # Which modules the rows beyond are of is not known: all are behind.
-        return ModulePage((), (ALL_MODULES,), replace(rest, modules_below=0))
-    return delta.module_page(cursor, rest, rows, request.modules_max, room)
 
 
 async def _nothing() -> None:

@@ -11,7 +11,6 @@ already.
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import Any, Final, Protocol, cast
 
 import uvicorn
@@ -21,8 +20,7 @@ from websockets.http11 import Request
 from infra.clock import monotonic_s
 from schemas.limits import REQUEST_BYTES_MAX
 from syncapi.connections import Hub
-
-log = logging.getLogger("diffusion.api")
+from syncapi.http_bounds import Http
 
 LINE: Final = "diffusion.line"
 """Name of the ASGI extension under which a handshake finds its `Line`."""
@@ -144,7 +142,7 @@ def config(app: Any, host: str, port: int) -> uvicorn.Config:
         log_level="warning",
         access_log=False,
         loop="uvloop",
-        http="httptools",
+        http=Http,
         ws=WebSocket,
         ws_max_size=REQUEST_BYTES_MAX,
         ws_per_message_deflate=False,

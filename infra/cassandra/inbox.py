@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from infra.cassandra import multi_get
 from infra.cassandra.session import Row, Session, Statement
 from schemas.changes import Deletion, Membership
 from schemas.conversations import NO_CAP, OwnState
@@ -54,12 +55,10 @@ async def read(
     session: Session, user_id: str, conversation_ids: Sequence[str]
 ) -> dict[str, InboxRow]:
     """Some rows of a user's inbox, by conversation id."""
-    rows: dict[str, InboxRow] = {}
-    for start in range(0, len(conversation_ids), CONVERSATIONS_PER_READ):
-        some = list(conversation_ids[start : start + CONVERSATIONS_PER_READ])
-        for row in await session.aread(SELECT_SOME, (user_id, some)):
-            rows[row[0]] = _inbox_row(row)
-    return rows
+    rows = await multi_get.read(
+        session, SELECT_SOME, (user_id,), conversation_ids, CONVERSATIONS_PER_READ
+    )
+    return {row[0]: _inbox_row(row) for row in rows}
 
 
 async def read_page(session: Session, user_id: str, after: str, limit: int) -> list[InboxRow]:

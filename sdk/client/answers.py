@@ -23,7 +23,7 @@ from sdk.client.errors import InvalidAnswerError
 class Event(Enum):
     """What came back, as far as the course of the sync is concerned.
 
-    The last three do not come from the server: they are what a look at the own state says.
+    The last four do not come from the server: they are what a look at the own state says.
     """
 
     DELTA = "delta"
@@ -40,6 +40,7 @@ class Event(Enum):
     FAILED = "failed otherwise"
     EQUAL = "equal states"
     DIFFERENT = "different states"
+    UNSETTLED = "different states, after deltas enough"
     HOPELESS = "different states, once more than allowed"
 
 

@@ -50,6 +50,10 @@ class Differences:
     def __init__(self, states: States) -> None:
         self._states = states
         self._rows: list[DigestRow] | None = None
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin a round: nothing is known of the server's state."""
         self._parts: tuple[RangeDigests, ...] = ()
         self._coarse: list[KeyRange] = []
         self._splits = 0
@@ -64,25 +68,25 @@ class Differences:
         self._rows = None
 
     def compare(self, parts: tuple[RangeDigests, ...], asked: Correction | None) -> None:
-        """Take the digests of the server's parts: of the whole, or of what `asked` to split.
+        """Take the digests of the server's parts: of what `asked` to split, or of the whole.
 
         Raises `InvalidAnswerError`, and changes nothing, if they are none, or of other ranges.
         """
-        wanted = (WHOLE,) if asked is None else asked.split
+        split = () if asked is None else asked.split
         ranges = [one.range for one in parts]
-        if not set(ranges) <= set(wanted) or len(set(ranges)) < len(ranges):
+        if not set(ranges) <= set(split or (WHOLE,)) or len(set(ranges)) < len(ranges):
             raise InvalidAnswerError("the answer splits a range that was not asked for, or twice")
         try:
             for one in parts:
                 digests.parts_count(one)
         except InputError as error:
             raise InvalidAnswerError(f"the parts cannot be read: {error}") from error
-        if asked is None:
-            self._coarse, self._splits, self._undecoded = [], 0, False
-        else:
+        if split:
             # Those that were not split stay, also if there was no room for them in the answer.
             self._coarse = [one for one in self._differing() if one not in ranges]
             self._splits += 1
+        else:
+            self.begin()
         self._parts = parts
 
     def undecoded(self) -> None:
@@ -90,7 +94,12 @@ class Differences:
         self._undecoded = True
 
     def ask(self) -> Correction | None:
-        """Say what to ask about the rows that differ; None: it does not fit into a request."""
+        """Say what to ask about the rows that differ; None: it does not fit into a request.
+
+        An empty correction asks for the parts, if nothing is known of them.
+        """
+        if not self._parts:
+            return Correction()
         rows, ranges = self._held(), self._differing()
         expected = sum(
             digests.estimate(len(digests.differing(one, rows)), digests.parts_count(one))

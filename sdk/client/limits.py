@@ -17,9 +17,10 @@ CORRECTIONS_PER_SYNC_MAX: Final = 3
 """Rounds of one sync that ask which rows differ. One is enough, two if something changed meanwhile;
 after the last, the whole state is fetched."""
 
-CHECKED_DELTAS_PER_SYNC_MAX: Final = CORRECTIONS_PER_SYNC_MAX + 1
-"""Deltas of one sync after which the states still differ: the first, and one that comes in between
-before each round."""
+CHECKED_DELTAS_PER_SYNC_MAX: Final = 2
+"""Deltas of one sync after which the states still differ: the first may bring what is missing, the
+second what came in between. The server of a busy user always has news to tell instead of digests;
+after these it is asked for them outright."""
 
 CUT_CORRECTIONS_PER_SYNC_MAX: Final = 10
 """Answers of one sync that tell only some of the rows that differ. Each costs two round trips, a

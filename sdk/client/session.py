@@ -24,11 +24,15 @@ page of it leaves a cursor. A correction keeps nothing for later: what differs i
 A session that is to `verify` sends the digest of the whole state along, and ends only when the
 server's is the same:
 
-    VERIFY ──delta──> CHECK ──equal──> DONE          CHECK compares, when the store has applied
-       │ ^              │ ^                          the answer, what it holds with the digest
-       │ └──different───┘ │                          that the answer told: the shell gives the
-     parts             rows                          session a way to read it
-       └────> CORRECT ────┘
+    VERIFY ── delta ──> CHECK ── equal ──> DONE
+       │                ^  │
+     parts            rows ├── different ──> VERIFY
+       v                │  └── unsettled ──> CORRECT
+    CORRECT ────────────┘
+
+CHECK compares, when the store has applied the answer, what it holds with the digest that the answer
+told; the shell gives the session a way to read it. All of this ends: `ENOUGH` says when the whole
+state is fetched instead.
 """
 
 from __future__ import annotations
@@ -67,7 +71,7 @@ class Phase(Enum):
     VERIFY = "verify"
     """What changed after the cursor, and if nothing did, whether the states are equal."""
     CORRECT = "correct"
-    """The rows that differ, the digests of parts being known."""
+    """The digests of parts; then, these being known, the rows that differ."""
     CHECK = "check"
     """Whatever follows from comparing the state with what the last answer told of it."""
     DONE = "done"
@@ -114,6 +118,7 @@ TRANSITIONS: Final[Mapping[Phase, Mapping[Event, Phase]]] = {
     Phase.CHECK: {
         Event.EQUAL: Phase.DONE,
         Event.DIFFERENT: Phase.VERIFY,
+        Event.UNSETTLED: Phase.CORRECT,
         Event.HOPELESS: Phase.FRESH,
     },
     Phase.DONE: {},
@@ -129,7 +134,6 @@ REPLACES: Final = BEGINS | {Event.ROWS, Event.SOME_ROWS}
 """Events with a generation of their own: their rows replace what was there before."""
 
 ENOUGH: Final[Mapping[Event, int]] = {
-    Event.DELTA: CHECKED_DELTAS_PER_SYNC_MAX,
     Event.ROWS: CORRECTIONS_PER_SYNC_MAX,
     Event.SOME_ROWS: CUT_CORRECTIONS_PER_SYNC_MAX,
 }
@@ -161,6 +165,7 @@ class SyncSession:
         self._phase = Phase.FRESH if fresh else _phase_of(stored, verify=verify is not None)
         self._differences = Differences(verify or tuple)
         self._request: SyncRequest | None = None
+        self._last: Event | None = None
         self._told_root: bytes | None = None
         self._forget = False
         self._seen: Counter[Event] = Counter()
@@ -177,6 +182,7 @@ class SyncSession:
         """
         if self._request is None:
             if self._phase is Phase.CHECK:
+                self._differences.begin()
                 self._phase = TRANSITIONS[Phase.CHECK][self._check()]
             self._request = self._correct() if self._phase is Phase.CORRECT else self._plain()
         return self._request
@@ -205,6 +211,7 @@ class SyncSession:
         if event in BEGINS:
             self._forget = False
         self._seen[event] += 1
+        self._last = event
         self._told_root = response.root
         self._stored = ops.after
         self._phase = TRANSITIONS[self._phase][event]
@@ -253,13 +260,15 @@ class SyncSession:
         A server that tells no root with a delta does not compare; there is nothing to end with.
         Rows without a root leave the question open.
         """
-        corrected = self._seen[Event.ROWS] or self._seen[Event.SOME_ROWS]
-        if self._told_root is None and not corrected:
+        seen = self._seen
+        if self._told_root is None and not any(seen[event] for event in ENOUGH):
             return Event.EQUAL
         if self._told_root == self._differences.root():
             return Event.EQUAL
-        if any(self._seen[event] >= often for event, often in ENOUGH.items()):
+        if any(seen[event] >= often for event, often in ENOUGH.items()):
             return Event.HOPELESS
+        if self._last is Event.DELTA and seen[Event.DELTA] >= CHECKED_DELTAS_PER_SYNC_MAX:
+            return Event.UNSETTLED
         return Event.DIFFERENT
 
     def _check_progress(self, event: Event, asked: SyncRequest, response: SyncResponse) -> None:
@@ -284,7 +293,7 @@ class SyncSession:
         if cursor is None and response.path != "full":
             cursor = stored.cursor
         remove: tuple[str, ...] = ()
-        if asked.correct is not None and event is Event.ROWS:
+        if asked.correct is not None:
             remove = self._differences.removed(asked.correct, response)
         return StoreOps(
             revision=stored.revision,
@@ -310,10 +319,11 @@ class SyncSession:
 
 
 def _check_fits(event: Event, sent: Correction) -> None:
+    about_rows = sent.sketch is not None or bool(sent.listed)
     fits = {
-        Event.PARTS: bool(sent.split),
+        Event.PARTS: not about_rows,
         Event.UNDECODED: sent.sketch is not None,
-        Event.ROWS: not sent.split,
+        Event.ROWS: about_rows,
     }
     if not fits.get(event, True):
         raise InvalidAnswerError(f"nothing was asked that is answered with {event.value}")

@@ -338,9 +338,9 @@ def test_requests_of_nobody_are_refused(target: Target) -> None:
         ),
     ]
     headers: list[dict[str, Any]] = [
-        {"Authorization": f"Bearer {token}".encode("latin-1")}
+        {"Authorization": f"Bearer {token}".strip().encode("latin-1")}
         for token in tokens
-        if token != valid and not set(token) & {"\x00", "\n", "\r"}
+        if re.fullmatch(r"[!-~\x80-\xff]*", token)
     ]
     headers += [{"Authorization": text} for text in ("", "Bearer", "Basic YW5uOng=", valid)]
     for one in headers:
@@ -350,7 +350,7 @@ def test_requests_of_nobody_are_refused(target: Target) -> None:
 
 
 def test_other_places_and_methods_are_refused(target: Target) -> None:
-    for path in ("/", "/v1", "/v1/sync/x", "/v2/sync", "/..%2f..%2fetc%2fpasswd", "/%ff%00", "/v1//sync"):  # fmt: skip
+    for path in ("/", "/v1", "/v1/sync/x", "/v2/sync", "/..%2f..%2fetc%2fpasswd", "/%ff%00"):  # fmt: skip
         answer = target.http.post(path, content=b"{}", headers={"Authorization": target.bearer})
         assert target.problem(answer, path).status == 404
     for method in ("GET", "PUT", "DELETE", "PATCH"):

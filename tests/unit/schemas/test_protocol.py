@@ -11,11 +11,18 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from schemas.conversations import ConversationState, OwnState
-from schemas.limits import CHANGES_PER_ANSWER_MAX, CONVERSATIONS_PER_PAGE_MAX, CURSOR_CHARS_MAX
+from schemas.limits import (
+    ANSWER_BYTES_MIN,
+    CHANGES_PER_ANSWER_MAX,
+    CONVERSATIONS_PER_PAGE_MAX,
+    CURSOR_CHARS_MAX,
+)
 from schemas.protocol import (
+    REFUSALS,
+    RESETS,
     ConversationEntry,
     ModuleEntry,
-    ResetReason,
+    Reason,
     SyncRequest,
     SyncResponse,
     merge,
@@ -125,7 +132,13 @@ def test_a_request_says_only_what_is_not_the_default() -> None:
         {},
         {"device_id": ""},
         {"device_id": "d" * 129},
-        {"device_id": "d", "v": 2},
+        {"device_id": "d", "v": "1"},
+        {"device_id": "d", "modules_max": 0},
+        {"device_id": "d", "bytes_max": ANSWER_BYTES_MIN - 1},
+        {"device_id": "d", "root": "AAAA"},
+        {"device_id": "d", "root": "no base64!"},
+        {"device_id": "d", "correct": {"listed": [[[33, 0], ""]]}},
+        {"device_id": "d", "correct": {"split": [[1, -1]]}},
         {"device_id": "d", "cursor": ""},
         {"device_id": "d", "cursor": "x" * (CURSOR_CHARS_MAX + 1)},
         {"device_id": "d", "page": ""},
@@ -133,7 +146,6 @@ def test_a_request_says_only_what_is_not_the_default() -> None:
         {"device_id": "d", "changes_max": CHANGES_PER_ANSWER_MAX + 1},
         {"device_id": "d", "page_max": 0},
         {"device_id": "d", "page_max": CONVERSATIONS_PER_PAGE_MAX + 1},
-        {"device_id": "d", "limit": 5},
     ],
     ids=str,
 )
@@ -150,7 +162,7 @@ def test_an_answer_survives_the_wire() -> None:
             ConversationEntry("n_1", 7, own=OwnState(pinned=True, deleted_seq=0)),
         ),
         (ModuleEntry("friends", "f1", "delete", 3, 8),),
-        reset=ResetReason.EXPIRED,
+        reason=Reason.EXPIRED,
         page="p",
         server_time_ms=ACTIVE_AT_MS,
     )
@@ -169,13 +181,22 @@ def test_the_smallest_entry_is_small() -> None:
     assert msgspec.json.encode(entry) == b'{"conversation_id":"sg_1","version":7,"read_seq":3}'
 
 
-def test_reasons_of_a_reset_are_words_of_the_protocol() -> None:
-    assert {reason.value for reason in ResetReason} == {
+def test_reasons_are_words_of_the_protocol() -> None:
+    assert {reason.value for reason in RESETS} == {
         "fresh",
         "expired",
         "epoch_changed",
         "ahead",
-        "other_user",
-        "unreadable",
         "too_many",
     }
+    assert {reason.value for reason in REFUSALS} == {"other_user", "unreadable"}
+    others = set(Reason) - RESETS - REFUSALS
+    assert {reason.value for reason in others} == {"digest_mismatch", "paging"}
+
+
+def test_an_answer_that_says_nothing_fits_64_bytes_and_a_root_24_more() -> None:
+    answer = SyncResponse("delta", server_time_ms=ACTIVE_AT_MS)
+    assert len(msgspec.json.encode(answer)) <= 64
+    assert len(msgspec.msgpack.encode(answer)) <= 64
+    asked, rooted = SyncRequest("phone"), SyncRequest("phone", root=bytes(16))
+    assert len(msgspec.msgpack.encode(rooted)) - len(msgspec.msgpack.encode(asked)) <= 24

@@ -21,7 +21,7 @@ from schemas.conversations import ConversationState
 from schemas.cursor import Cursor, unseal
 from schemas.events import UserEvent, WriteEvent
 from schemas.heads import Head
-from schemas.protocol import SyncRequest, merge
+from schemas.protocol import RESETS, SyncRequest, merge
 from streams.cache import ConversationCache
 from streams.diffusion import Conversation
 from streams.effects import Effects
@@ -148,7 +148,7 @@ class Device:
         self.resets: list[Any] = []
 
     async def sync(self, service: SyncService) -> bool:
-        """One request and its answer; true while there is a page to ask for."""
+        """One request and its answer; true while there is more to ask for."""
         request = SyncRequest(
             device_id="phone",
             cursor=None if self.page else self.cursor,
@@ -158,9 +158,9 @@ class Device:
         )
         answer = await service.sync(self.user_id, request)
         before = dict(self.states), self.cursor
-        if answer.reset is not None:
+        if answer.reason in RESETS:
             self.paged = {}
-            self.resets.append(answer.reset)
+            self.resets.append(answer.reason)
         states = self.states if answer.path == "delta" else self.paged
         for entry in answer.conversations:
             states[entry.conversation_id] = merge(states.get(entry.conversation_id), entry)
@@ -175,7 +175,7 @@ class Device:
                 self.states = self.paged
         if answer.path == "delta":
             self._went_on(*before)
-        return answer.page is not None
+        return answer.page is not None or answer.has_more
 
     def _went_on(self, states: dict[str, ConversationState], cursor: str | None) -> None:
         """Nothing goes back, and nothing vanishes, but by a reset that says so."""

@@ -20,12 +20,14 @@ SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob
 PURE_EXTERNALS = frozenset(
     {
         "__future__", "base64", "binascii", "collections", "dataclasses", "enum", "functools",
-        "hashlib", "hmac", "itertools", "math", "msgspec", "operator", "orjson", "re", "struct", "types",
-        "typing", "zlib", "zstandard",
+        "bisect", "hashlib", "hmac", "itertools", "math", "msgspec", "operator", "orjson", "re", "struct",
+        "types", "typing", "zlib", "zstandard",
     }
 )  # fmt: skip
 PURE = ("schemas", "streams.policy", "streams.activity", "streams.diffusion", "streams.effects", "consumers.coalesce",
-        "syncapi.planner", "syncapi.negotiation", "sdk.client.session")  # fmt: skip
+        "syncapi.planner", "syncapi.delta", "syncapi.modules", "syncapi.snapshot", "syncapi.correction",
+        "syncapi.room", "syncapi.negotiation", "syncapi.framing", "syncapi.poke_book",
+        "sdk.client.session", "sdk.client.answers", "sdk.client.correction")  # fmt: skip
 IMPURE = frozenset({"schemas.__main__"})
 
 FORBIDDEN_WORDS = re.compile(

@@ -60,7 +60,7 @@ def test_a_sketch_names_what_differs_in_one_trip() -> None:
 
 
 def test_a_sketch_that_is_too_small_is_said_so() -> None:
-    asked = Correction(sketch=sketch.sketch_of(rows_of(0), 3))
+    asked = Correction(sketch=sketch.sketch_of(rows_of(0), sketch.PLACES))
     found = compare(asked, rows_of(200))
     assert (found.undecoded, found.conversation_ids) == (True, [])
 

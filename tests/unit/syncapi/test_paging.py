@@ -186,7 +186,7 @@ class World:
                 versions = [entry.version for entry in answer.conversations]
                 assert versions == sorted(versions, reverse=True), "newest first"
                 told += [entry.conversation_id for entry in answer.conversations]
-            if not answer.has_more and answer.page is None:
+            if answer.path == "delta" and not answer.has_more:
                 break
             if between is not None:
                 between()

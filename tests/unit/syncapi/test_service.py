@@ -15,7 +15,7 @@ from schemas.cursor import Cursor, PageToken, unseal
 from schemas.errors import RefusedTokenError
 from schemas.protocol import ALL_MODULES, Reason, SyncRequest, SyncResponse
 from schemas.versions import version_of
-from syncapi import service as service_module
+from syncapi import modules
 from syncapi.delta import CURSOR_KEPT_SHARE, READ_SIDE_MARGIN_MS
 from syncapi.service import SyncService
 from tests.unit.infra.cassandra.support import Cells
@@ -349,11 +349,25 @@ def test_more_changes_than_one_delta_tells_are_the_first_page_of_a_snapshot() ->
     assert (answer.path, answer.reason, answer.total) == ("full", Reason.TOO_MANY, 9)
     assert ids(answer) == ["sg_8", "sg_6", "sg_5", "sg_0", "sg_1", "sg_2"]
     assert answer.module_resets == ()
-    token = unseal(answer.page, PageToken, KEY)
-    assert token.cursor.modules_version == item, "modules go on where they were"
+    assert [one.item_id for one in answer.modules] == ["eve"], "modules go on where they were"
+    assert unseal(answer.page, PageToken, KEY).cursor.modules_version > item
     while answer.page is not None:
         answer = api.next(answer)
-    assert [one.item_id for one in api.next(answer).modules] == ["eve"]
+    assert api.next(answer).modules == ()
+
+
+def test_modules_that_do_not_fit_the_first_page_come_with_the_delta_after() -> None:
+    api = Api(settings=load(api={"changes_per_delta_max": 1}))
+    api.store.add(*joined("sg_1", "sg_2"))
+    first = api.sync()
+    api.store.add(message("sg_1", 1), message("sg_2", 1))
+    api.store.add(ModuleChange(("ann",), "friends", "bob", "insert", 1))
+    api.store.add(ModuleChange(("ann",), "folders", "work", "insert", 1))
+    answer = api.next(first, modules_max=1)
+    assert (answer.path, [one.item_id for one in answer.modules]) == ("full", ["work"])
+    then = api.next(answer, modules_max=1)
+    assert [one.item_id for one in then.modules] == ["work"]
+    assert [one.item_id for one in api.next(then, modules_max=1).modules] == ["bob"]
 
 
 def test_many_messages_of_few_conversations_are_not_too_many() -> None:
@@ -376,7 +390,7 @@ def test_more_rows_than_may_be_read_is_a_full_answer() -> None:
 def test_more_module_items_than_may_be_read_reset_the_modules_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(service_module, "MODULE_ROWS_MAX", 2)
+    monkeypatch.setattr(modules, "MODULE_ROWS_MAX", 2)
     api = Api()
     api.store.add(*(ModuleChange(("ann",), "friends", name, "insert", 1) for name in "xyz"))
     api.store.add(*joined("sg_1"))

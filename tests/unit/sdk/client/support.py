@@ -319,8 +319,9 @@ class ModelServer:
             if decoded is None:
                 return replace(base, undecoded=True)
             return self._rows(request, base, decoded.changed, sketch.gone_bytes(decoded.gone))
-        if asked.split:
-            return replace(base, parts=tuple(self._split(one, rows) for one in asked.split))
+        if asked.split or not asked.listed:
+            split = asked.split or (digests.WHOLE,)
+            return replace(base, parts=tuple(self._split(one, rows) for one in split))
         changed, gone = [], b""
         for one in asked.listed:
             missing, unmatched = digests.compare_listed(one, rows)

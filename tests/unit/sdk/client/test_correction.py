@@ -79,9 +79,19 @@ def test_few_differences_among_many_rows_are_sketched_or_listed_by_cost(
         found = [i for one in asked.listed for i in digests.compare_listed(one, rows)[0]]
     assert sorted(found) == sorted(f"sg_{n}" for n in range(changed))
     # What listing the differing ranges would have cost instead.
-    ranges = digests.differing(told(theirs)[0], digest_rows(held))
-    listing = sum(len(digests.listed(one, digest_rows(held)).rows) for one in ranges)
+    mine = digest_rows(held)
+    ranges = digests.differing(told(theirs)[0], mine)
+    listing = sum(len(digests.listed(one, mine).rows) for one in ranges)
     assert len(msgspec.msgpack.encode(asked)) < listing + 5 * changed + 200
+
+
+def test_without_parts_they_are_asked_for() -> None:
+    made = Differences(lambda: states(50))
+    assert made.ask() == Correction()
+    made.compare(told(states(50, 3)), Correction())
+    assert made.ask() != Correction()
+    made.begin()
+    assert made.ask() == Correction()
 
 
 def test_a_small_state_is_listed() -> None:
@@ -139,7 +149,7 @@ def test_large_ranges_are_split_when_not_all_can_be_listed(monkeypatch: pytest.M
     monkeypatch.setattr("sdk.client.correction.LISTED_ROWS_MAX", 20)
     held, theirs = states(300), states(300, 8)
     made = differences(held, theirs, bits=2)
-    rows, splits = digest_rows(theirs), 0
+    rows, mine, splits = digest_rows(theirs), digest_rows(held), 0
     while True:
         asked = made.ask()
         assert asked is not None
@@ -147,7 +157,7 @@ def test_large_ranges_are_split_when_not_all_can_be_listed(monkeypatch: pytest.M
             break
         splits += 1
         assert not asked.listed
-        assert all(len(digests.rows_in(one, digest_rows(held))) > 20 for one in asked.split)
+        assert all(len(digests.rows_in(one, mine)) > 20 for one in asked.split)
         made.compare(tuple(digests.parts(one, rows, 2) for one in asked.split), asked)
     assert 1 <= splits <= SPLITS_PER_ROUND_MAX
     found = [i for one in asked.listed for i in digests.compare_listed(one, rows)[0]]
@@ -194,6 +204,23 @@ def test_the_longest_list_fits_into_a_request_in_either_form(
     )
     for encoder in (msgspec.json, msgspec.msgpack):
         assert len(encoder.encode(request)) <= REQUEST_BYTES_MAX
+
+
+def test_a_round_ends_also_if_nothing_is_found_and_nothing_fits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sdk.client.correction.LISTING_BYTES_MAX", 100)
+    held = states(300)
+    made, asked = differences(held, held), None
+    for _ in range(3 + SPLITS_PER_ROUND_MAX):
+        asked = made.ask()
+        if asked is None:
+            break
+        if asked.sketch is not None:
+            made.undecoded()
+        else:
+            made.compare(tuple(digests.parts(r, digest_rows(held), 2) for r in asked.split), asked)
+    assert asked is None
 
 
 def test_a_range_of_the_finest_bits_is_not_split(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -328,12 +355,11 @@ def server_of(count: int) -> ModelServer:
     return server
 
 
-ROUND_TRIPS_MAX = (
-    CHECKED_DELTAS_PER_SYNC_MAX
-    + (CORRECTIONS_PER_SYNC_MAX + CUT_CORRECTIONS_PER_SYNC_MAX) * (3 + SPLITS_PER_ROUND_MAX)
-    + 1
-)
-"""Requests before the full correction: those with a root, and in every round what is asked of it."""
+ROUND_TRIPS_MAX = CHECKED_DELTAS_PER_SYNC_MAX + (
+    CORRECTIONS_PER_SYNC_MAX + CUT_CORRECTIONS_PER_SYNC_MAX
+) * (4 + SPLITS_PER_ROUND_MAX)
+"""Requests before a full correction: the first deltas; and in every round a delta, the parts, finer
+parts, a sketch that is too small, and the rows."""
 
 
 @dataclass
@@ -474,8 +500,10 @@ def test_damage_of_nearly_everything_is_a_full_correction_in_the_end() -> None:
 
 def test_a_busy_user_is_verified_all_the_same() -> None:
     """The server changes between any two requests: every delta has news, and every root is new."""
+    paths = set()
     for seed in range(10):
-        check(Case(60, 5, 3, 2, seed=seed, options={}, concurrent=1_000))
+        paths.add(check(Case(60, 5, 3, 2, seed=seed, options={}, concurrent=1_000)).path)
+    assert paths == {"correction"}
 
 
 def test_a_server_that_does_not_verify_is_believed() -> None:

@@ -10,7 +10,7 @@ import pytest
 from schemas.conversations import ConversationState
 from schemas.digests import WHOLE, parts
 from schemas.limits import SEQ_MAX
-from schemas.protocol import Correction, RangeDigests, Reason, SyncRequest, SyncResponse
+from schemas.protocol import Correction, RangeDigests, RangeRows, Reason, SyncRequest, SyncResponse
 from sdk.client import limits
 from sdk.client.answers import Event
 from sdk.client.errors import (
@@ -65,7 +65,7 @@ ANSWERS = {
     Event.SOME_ROWS: correction(entry("sg_1", 9, 99), has_more=True, root=OTHER_ROOT),
 }
 ERRORS = {Event.REFUSED: refused(400, Reason.UNREADABLE), Event.FAILED: NetworkError("gone")}
-OWN = {Event.EQUAL, Event.DIFFERENT, Event.HOPELESS}
+OWN = {Event.EQUAL, Event.DIFFERENT, Event.UNSETTLED, Event.HOPELESS}
 
 
 def asked(phase: Phase, event: Event | None = None) -> SyncSession:
@@ -199,7 +199,10 @@ def test_a_refused_token_is_dropped(phase: Phase, reason: Reason) -> None:
     ops = session.receive(first(page="p1"))
     assert (ops.generation, ops.forget) == (5, reason is Reason.OTHER_USER)
     session.next_request()
-    assert not session.receive(further(cursor="c1")).forget, "what the first page brought stays"
+    assert not session.receive(further(page="p2")).forget, "what the first page brought stays"
+    session.next_request()
+    ops = session.receive(first(page="p3", reason=Reason.EPOCH_CHANGED))
+    assert not ops.forget, "it is this user's now"
 
 
 @pytest.mark.parametrize(
@@ -401,12 +404,40 @@ def test_what_rounds_do_not_mend_is_fetched_anew() -> None:
     assert rounds(cut) == limits.CUT_CORRECTIONS_PER_SYNC_MAX
 
 
-def test_deltas_that_never_lead_to_the_root_they_tell_end_too() -> None:
-    session, count = verifying(list(HELD)), 0
-    while (request := session.next_request()) is not None and request.cursor is not None:
-        session.receive(delta(entry("sg_1", 2, 5), cursor=f"c{count + 1}", root=OTHER_ROOT))
+def test_a_server_that_always_has_news_is_asked_for_its_digests_outright() -> None:
+    held = list(HELD)
+    session, count = verifying(held), 0
+    while (request := session.next_request()) is not None and request.correct is None:
+        session.receive(delta(entry("sg_2", 2, 5), cursor=f"c{count + 1}", root=OTHER_ROOT))
         count += 1
-    assert (request, count) == (SyncRequest("phone"), limits.CHECKED_DELTAS_PER_SYNC_MAX)
+    assert count == limits.CHECKED_DELTAS_PER_SYNC_MAX
+    assert request == SyncRequest("phone", cursor=f"c{count}", correct=Correction())
+    session.receive(correction(parts=told(THEIRS), root=OTHER_ROOT))
+    request = session.next_request()
+    assert request is not None
+    assert request.correct not in {None, Correction()}
+    session.receive(correction(entry("sg_1", 3, 99), root=bytes(16)))
+    held[:] = THEIRS
+    # What came in between comes as it always does.
+    request = session.next_request()
+    assert request == SyncRequest("phone", cursor=f"c{count}", root=OTHER_ROOT)
+    session.receive(delta(cursor=None, root=OTHER_ROOT))
+    assert session.next_request() is None
+
+
+def test_the_last_round_begins_anew_and_ends() -> None:
+    """A server that contradicts itself in every way there is."""
+    session, asked = verifying(list(HELD)), 0
+    while (request := session.next_request()) is not None and request.cursor is not None:
+        asked += 1
+        if request.root is not None:
+            session.receive(delta(entry("sg_1", 2, 5), cursor=f"c{asked}", root=OTHER_ROOT))
+        elif request.correct == Correction():
+            session.receive(correction(parts=told(THEIRS), root=OTHER_ROOT))
+        else:
+            session.receive(correction(root=OTHER_ROOT))
+    assert request == SyncRequest("phone")
+    assert asked <= 3 * limits.CORRECTIONS_PER_SYNC_MAX + limits.CHECKED_DELTAS_PER_SYNC_MAX
 
 
 def test_what_does_not_fit_into_a_request_is_fetched_anew(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -422,7 +453,9 @@ def test_what_does_not_fit_into_a_request_is_fetched_anew(monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("sent", "answer"),
     [
-        (Correction(listed=()), correction(undecoded=True)),
+        (Correction(listed=(RangeRows(WHOLE, b""),)), correction(undecoded=True)),
+        (Correction(), correction(entry("a"))),
+        (Correction(), correction(undecoded=True)),
         (Correction(sketch=b"x"), correction(parts=told(THEIRS))),
         (Correction(split=(WHOLE,)), correction(entry("a"))),
     ],

@@ -274,6 +274,9 @@ def test_a_coding_that_was_not_asked_for_says_so(server: Server, wire: HttpTrans
         server.answer = (200, {**JSON, "Content-Encoding": coding}, b"x")
         with pytest.raises(InvalidAnswerError, match="not known here"):
             wire.send(REQUEST)
+        server.answer = (503, {"Content-Encoding": coding}, b"x")
+        with pytest.raises(ServerBusyError, match="Service Unavailable"):
+            wire.send(REQUEST)
 
 
 def test_a_packed_problem_document_is_read(server: Server, wire: HttpTransport) -> None:

@@ -1,0 +1,160 @@
+"""`diffusion bench`: the benchmarks on the command line, each a few lines that call what measures.
+
+Imports of what a command needs are inside it, so that `diffusion --help` is quick.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final
+
+from cyclopts import App, Parameter
+
+from diffusion.output import DATA, Json, fail, print_json
+
+bench = App(name="bench", help="Benchmarks, each beside a yardstick in the same run.")
+BENCH_SIZES: Final = (1_000, 10_000, 50_000)
+SIZES_HELP: Final = "Conversations of the users who are measured; give it once for each."
+
+
+@bench.command(name="sync")
+def bench_sync(
+    *,
+    conversations: Annotated[tuple[int, ...], Parameter(help=SIZES_HELP)] = BENCH_SIZES,
+    seed: int = 1,
+    json: Json = False,
+) -> None:
+    """Measure reconnects and fresh starts on real servers, beside ordinary incremental sync.
+
+    Starts servers of its own. Exit code 1 if a bound does not hold.
+
+    Parameters
+    ----------
+    seed
+        Draws ids, sequences and what changes.
+
+    """
+    from diffusion.bench import sync as measured
+    from diffusion.bench.report import show_sync
+    from diffusion.bench.stage import stage
+    from diffusion.console import Console
+    from infra.settings import load
+
+    console = Console()
+    with stage(load(), conversations, seed, console) as ready:
+        outcome = measured.run(ready, console)
+    if json:
+        print_json(outcome.as_json())
+    else:
+        show_sync(outcome)
+    _fail_unless(outcome.held)
+
+
+@bench.command
+def correction(
+    *,
+    conversations: Annotated[tuple[int, ...], Parameter(help=SIZES_HELP)] = BENCH_SIZES,
+    seed: int = 1,
+    json: Json = False,
+) -> None:
+    """Damage the store of a device and let it be corrected, beside other ways to do that.
+
+    Starts servers of its own. Exit code 1 if a bound does not hold.
+
+    Parameters
+    ----------
+    seed
+        Draws ids, sequences and what is damaged.
+
+    """
+    from diffusion.bench import correction as measured
+    from diffusion.bench.report import show_correction
+    from diffusion.bench.stage import stage
+    from diffusion.console import Console
+    from infra.settings import load
+
+    console = Console()
+    with stage(load(), conversations, seed, console) as ready:
+        outcome = measured.run(ready, seed, console)
+    if json:
+        print_json(outcome.as_json())
+    else:
+        show_correction(outcome)
+    _fail_unless(outcome.held)
+
+
+def _fail_unless(held: dict[str, bool]) -> None:
+    missed = [name for name, holds in held.items() if not holds]
+    if missed:
+        fail(f"Bounds that do not hold: {', '.join(missed)}.")
+
+
+@bench.command
+def policy(*, seed: int = 1, data: Path = DATA, json: Json = False) -> None:
+    """Cost the diffusion policy on two real traces and three made worlds, beside the optimum.
+
+    Exit code 1 if a bound does not hold.
+
+    Parameters
+    ----------
+    seed
+        Draws the made worlds.
+    data
+        Folder of the two traces.
+
+    """
+    from diffusion.bench import policy as measured
+    from diffusion.bench.report import show_policy
+    from infra.settings import load
+    from streams.app import rules_of
+
+    settings = load()
+    rules = rules_of(settings.policy, settings.log.window_ms)
+    found = measured.run(data, rules, settings.policy.sweep_seconds, seed)
+    if json:
+        print_json({"traces": [one.as_json() for one in found]})
+    else:
+        show_policy(found)
+    if not all(one.held for one in found):
+        fail("A bound does not hold: see the column `held`.")
+
+
+@bench.command(name="connect")
+def bench_connect(
+    *,
+    connections: int = 2_000,
+    seconds: float = 60.0,
+    writes: float = 500.0,
+    seed: int = 1,
+    json: Json = False,
+) -> None:
+    """Hold many idle connections on one API process while writes flow: memory, and poke latency.
+
+    On servers of its own, all on this machine. Exit code 1 if a poke is missed, or a user that is
+    looked at in the end is not current.
+
+    Parameters
+    ----------
+    connections
+        Connected users, one connection each.
+    seconds
+        How long writes flow.
+    writes
+        Writes a second.
+    seed
+        Draws who writes to whom.
+
+    """
+    from diffusion.bench import connect as measured
+    from diffusion.bench.report import show_connect
+    from diffusion.console import Console
+    from infra.settings import load
+
+    plan = measured.Plan(connections, seconds, writes, seed)
+    found = measured.run(load(), plan, Console())
+    if json:
+        print_json(found.as_json())
+    else:
+        show_connect(found)
+    if not found.good:
+        fail("A poke was missed, or a user is not current.")
