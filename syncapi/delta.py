@@ -36,9 +36,9 @@ HEADS_DIGEST_BYTES: Final = 8
 PINNED_DIGEST_BYTES: Final = 4
 """2^32: the list is also told by the entries of the conversations in it."""
 
-CURSOR_KEPT_SHARE: Final = 8
-"""A cursor that stands still is renewed when an eighth of the retention is over, so that it does
-not expire for a device that then stays away for a while."""
+CURSOR_KEPT_MS: Final = 3_600_000
+"""A cursor that stands still is renewed after an hour, so that a device may then stay away for
+nearly as long as changes are kept. Until then an answer without news is not longer for it."""
 
 CROWDED_ROWS: Final = 200
 """Rows of the index, read again with every sync because they are in the cursor's window, from which
@@ -198,7 +198,7 @@ def is_as_good(held: Cursor, moved: Cursor, retention_ms: int) -> bool:
     old that it would expire if the device stayed away.
     """
     age_ms = moved.issued_at_ms - held.issued_at_ms
-    fresh = age_ms < retention_ms // CURSOR_KEPT_SHARE
+    fresh = age_ms < min(CURSOR_KEPT_MS, retention_ms // 8)
     return fresh and held == replace(moved, issued_at_ms=held.issued_at_ms)
 
 

@@ -189,6 +189,7 @@ def test_ranges_of_as_many_bits_part_the_keys(bits: int, key: int) -> None:
         [KeyRange(0, 1)],
         [KeyRange(3, 8)],
         [WHOLE, KeyRange(32, 5)],
+        [KeyRange(32, 0), WHOLE],
         [KeyRange(4, 3), KeyRange(4, 3)],
         [KeyRange(4, 3), KeyRange(1, 0)],
     ],

@@ -11,7 +11,16 @@ from functools import cache
 from typing import Any, TypeVar
 from unittest.mock import patch
 
-from tests.unit.infra.cassandra.support import _SELECT, _TERM, TABLES, Bound, Cell, Cells, written
+from tests.unit.infra.cassandra.support import (
+    _COUNT,
+    _SELECT,
+    _TERM,
+    TABLES,
+    Bound,
+    Cell,
+    Cells,
+    written,
+)
 
 T = TypeVar("T")
 
@@ -49,14 +58,16 @@ def _update(cql: str) -> tuple[str, tuple[int, ...], tuple[tuple[str, int], ...]
 
 
 @cache
-def _select(cql: str) -> tuple[tuple[str, ...], str, tuple[tuple[str, str], ...], str | None]:
-    """Parts of a SELECT: columns, table, terms, limit."""
+def _select(
+    cql: str,
+) -> tuple[tuple[str, ...], str, tuple[tuple[str, str], ...], str | None, bool]:
+    """Parts of a SELECT: columns, table, terms, limit, whether it filters."""
     match = _SELECT.fullmatch(cql)
     assert match is not None
-    columns, name, where, limit = match.groups()
+    columns, name, where, limit, filtering = match.groups()
     terms = tuple((column, how) for column, how in _TERM.findall(where))
     assert terms[0][0] == TABLES[name].partition
-    return tuple(columns.split(", ")), name, terms, limit
+    return tuple(columns.split(", ")), name, terms, limit, bool(filtering)
 
 
 class QuickCells(Cells):
@@ -82,13 +93,17 @@ class QuickCells(Cells):
     def read(self, cql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         if not cql.startswith("SELECT"):
             return super().read(cql, values)
-        columns, name, terms, limit = _select(cql)
+        columns, name, terms, limit, filtering = _select(cql)
         wanted = values[0] if terms[0][1] == "IN" else (values[0],)
         whole = self.rows[name]
         # A dictionary of one partition, where there would be all of them.
         self.rows[name] = {key: row for key, row in whole.items() if key[0] in wanted}
-        rows = self._select(TABLES[name], name, list(zip(terms, values, strict=False)))
+        found = list(zip(terms, values, strict=False))
+        rows = self._select(TABLES[name], name, found, filtering=filtering)
         self.rows[name] = whole
         if limit:
             rows = rows[: values[-1] if limit == "?" else int(limit)]
+        counted = _COUNT.fullmatch(columns[0])
+        if counted:
+            return [(sum(row.get(counted[1]) is not None for row in rows),)]
         return [tuple([row.get(column) for column in columns]) for row in rows]

@@ -16,7 +16,7 @@ from schemas.errors import RefusedTokenError
 from schemas.protocol import ALL_MODULES, Reason, SyncRequest, SyncResponse
 from schemas.versions import version_of
 from syncapi import modules
-from syncapi.delta import CURSOR_KEPT_SHARE, READ_SIDE_MARGIN_MS
+from syncapi.delta import CURSOR_KEPT_MS, READ_SIDE_MARGIN_MS
 from syncapi.service import SyncService
 from tests.unit.infra.cassandra.support import Cells
 from tests.unit.syncapi.support import (
@@ -106,7 +106,7 @@ def test_nothing_new_is_an_empty_delta_that_keeps_the_cursor() -> None:
     api = Api()
     api.store.add(*joined("sg_1"))
     first = api.sync()
-    api.now_ms += RETENTION_MS // CURSOR_KEPT_SHARE - 1
+    api.now_ms += CURSOR_KEPT_MS - 1
     assert api.next(first) == SyncResponse(path="delta", server_time_ms=api.now_ms)
 
 
@@ -114,7 +114,7 @@ def test_a_cursor_that_stands_still_is_renewed_before_it_is_old() -> None:
     api = Api()
     last = api.store.add(*joined("sg_1"))
     first = api.sync()
-    api.now_ms += RETENTION_MS // CURSOR_KEPT_SHARE
+    api.now_ms += CURSOR_KEPT_MS
     renewed = api.stand(api.next(first))
     assert (renewed.version, renewed.issued_at_ms) == (last, api.now_ms)
 
