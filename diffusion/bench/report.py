@@ -97,7 +97,8 @@ def show_sync(found: sync.Outcome) -> None:
     console.print(
         "Bytes are those of bodies, CPU that of the API process. Ordinary sync: both answers that "
         "name every conversation, gzipped, and the time to read, write and pack them; its other "
-        "requests and its transport are counted as round trips only."
+        "requests and its transport are counted as round trips only. The load of the machine was "
+        f"{found.load:.1f} before."
     )
     _print_held(console, found.held, found.differences)
 

@@ -7,6 +7,7 @@ taken down and removed at the end. What is written goes to the oracle too.
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -43,6 +44,9 @@ WINDOW_MINUTES: Final = 1.0
 """Windows of the change log, a tenth of the usual ones: the import must leave the windows that a
 sync looks at before the ordinary case can be measured, and that is waited for."""
 
+LOAD_QUIET: Final = 0.5
+"""Programs that want to run, on average over a minute, of a machine that is left alone."""
+
 SETTLE_POLL_S: Final = 0.5
 SETTLE_MARGIN_MS: Final = 1_000
 """Waited beyond the moment: the change that moves the cursor is stamped by the broker."""
@@ -55,6 +59,7 @@ class Stage:
     system: System
     folder: Path
     accounts: dict[int, Account]
+    load: float
     oracle: Oracle = field(default_factory=Oracle)
     imported_ms: dict[int, int] = field(default_factory=dict)
     import_seconds: dict[int, float] = field(default_factory=dict)
@@ -141,6 +146,9 @@ def stage(settings: Settings, sizes: Sequence[int], seed: int, console: Console)
     servers to somebody else: a benchmark fills only what is its own.
     """
     _check(sizes)
+    load = os.getloadavg()[0]
+    if load > LOAD_QUIET:
+        console.say(f"The machine is busy (load {load:.1f}): times will be too long.")
     accounts = {size: Account(number, size, seed) for number, size in enumerate(sizes)}
     with tempfile.TemporaryDirectory(prefix="diffusion-bench-") as folder, ExitStack() as stack:
         log = settings.log.model_dump() | {"window_minutes": WINDOW_MINUTES}
@@ -164,7 +172,7 @@ def stage(settings: Settings, sizes: Sequence[int], seed: int, console: Console)
                 report=console.say,
             )
         )
-        yield Stage(system, Path(folder), accounts)
+        yield Stage(system, Path(folder), accounts, load)
 
 
 def _check(sizes: Sequence[int]) -> None:

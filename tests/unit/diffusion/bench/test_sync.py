@@ -92,7 +92,7 @@ def test_bounds_on_cpu_are_shares_of_the_yardstick() -> None:
 
 
 def test_a_device_that_holds_something_else_is_a_missed_bound() -> None:
-    outcome = Outcome(GOOD, None, (fresh(1_000),), {1_000: 5.0}, ("a difference",))
+    outcome = Outcome(GOOD, None, (fresh(1_000),), {1_000: 5.0}, 0.1, ("a difference",))
     assert outcome.held["correct"] is False
     assert outcome.as_json()["differences"] == ["a difference"]
     assert replace(outcome, differences=()).held["correct"]
