@@ -1,18 +1,19 @@
 """`diffusion bench connect`: many idle connections on one API process, and how soon they are poked.
 
-Real Kafka and Cassandra, one stream worker, one materializer, one API, all on this machine, clients
-and producer in this process: what is measured includes their fight for the cores. A quarter of the
-users is measured: each is the recipient of a one-to-one chat, with one write outstanding at most,
-since pokes are coalesced; the time is that from the producer's call to the poke. The others chat
-among themselves, in pairs and in groups of eight, so that writes come to the rate that was asked
-for. Poked clients do not sync, they are idle. In the end a sample of users syncs over the
-connection, and must see the last write of each of its conversations.
+Real Kafka and Cassandra, two stream workers and materializers as in the demonstration, all on this
+machine, clients and producer in this process: what is measured includes their fight for the cores.
+A quarter of the users is measured: each is the recipient of a one-to-one chat, with one write
+outstanding at most, since pokes are coalesced; the time is that from the producer's call to the
+poke. The others chat among themselves, in pairs and in groups of eight, so that writes come to the
+rate that was asked for. Poked clients do not sync, they are idle. In the end a sample of users
+syncs over the connection, and must see the last write of each of its conversations.
 """
 
 from __future__ import annotations
 
 import asyncio
 import heapq
+import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -21,7 +22,7 @@ from typing import Any, Final
 
 from diffusion.bench.sockets import Socket
 from diffusion.console import Console
-from diffusion.demo import servers
+from diffusion.demo import MATERIALIZERS, STREAM_WORKERS, servers
 from diffusion.system import System, running
 from infra.clock import monotonic_s, now_ms
 from infra.files import allow_open_files
@@ -38,6 +39,9 @@ GROUP_MEMBERS: Final = 8
 PAUSE_S: Final = (1.0, 3.0)
 """A measured user rests so long after a poke: longer than the interval of one second in which he
 would not be poked again, which is no latency but a rule."""
+
+WARM_UP_S: Final = 20.0
+"""Writes flow for so long before anything is measured: JVMs just started are still compiling."""
 
 TICK_S: Final = 0.01
 HANDSHAKES_AT_ONCE: Final = 50
@@ -102,8 +106,8 @@ def run(settings: Settings, plan: Plan, console: Console) -> Outcome:
         running(
             used,
             logs=folder / "logs",
-            stream_workers=1,
-            materializers=1,
+            stream_workers=STREAM_WORKERS,
+            materializers=MATERIALIZERS,
             report=console.say,
         ) as system,
         WriteProducer(used.kafka.bootstrap_servers, extra=used.kafka.options) as producer,
@@ -175,7 +179,7 @@ class _Bench:
         self._rests: list[tuple[float, str]] = []
         self._latencies: list[float] = []
         self._pokes = 0
-        self._measuring = False
+        self._measured_from_s = math.inf
 
     async def run(self) -> Outcome:
         say, chats = self._console.say, self._chats
@@ -235,11 +239,12 @@ class _Bench:
             (monotonic_s() + self._random.uniform(*PAUSE_S), user) for user in self._chats.measured
         ]
         heapq.heapify(self._rests)
-        self._measuring = True
         started = monotonic_s()
+        self._measured_from_s = started + WARM_UP_S
+        until_s = WARM_UP_S + self._plan.seconds
         written = 0
-        with self._console.progress("writing", int(self._plan.seconds)) as update:
-            while (passed_s := monotonic_s() - started) < self._plan.seconds:
+        with self._console.progress("writing", int(until_s)) as update:
+            while (passed_s := monotonic_s() - started) < until_s:
                 due = int(passed_s * self._plan.writes) - written
                 for _ in range(due):
                     self._write_one()
@@ -264,11 +269,12 @@ class _Bench:
 
     def _poked(self, user: str) -> Callable[[], None]:
         def on_poke() -> None:
-            self._pokes += self._measuring
+            now_s = monotonic_s()
+            self._pokes += now_s >= self._measured_from_s
             since_s = self._since.pop(user, None)
             if since_s is not None:
-                now_s = monotonic_s()
-                self._latencies.append(now_s - since_s)
+                if since_s >= self._measured_from_s:
+                    self._latencies.append(now_s - since_s)
                 heapq.heappush(self._rests, (now_s + self._random.uniform(*PAUSE_S), user))
 
         return on_poke

@@ -29,7 +29,7 @@ from diffusion.bench.accounting import (
 )
 from diffusion.bench.damage import Damage, damage
 from diffusion.bench.measure import timed_ms
-from diffusion.bench.stage import Stage
+from diffusion.bench.stage import Stage, catch_up
 from diffusion.console import Console
 from schemas.conversations import ConversationState
 from schemas.digests import DigestRow, digest_row, in_order, root_of
@@ -190,7 +190,7 @@ class _Bench:
                 user_id=user_id, device_id="mended", store=path, transport=transport
             ) as client,
         ):
-            client.sync()
+            catch_up(client)
             right = client.state()
             rows = {cid: digest_row(state) for cid, state in right.items()}
             device = Device(client, transport, path, right, rows)

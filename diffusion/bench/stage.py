@@ -26,7 +26,7 @@ from diffusion.system import System, running
 from infra.clock import monotonic_s, now_ms
 from infra.settings import LogSettings, Settings
 from schemas.conversations import ConversationState
-from schemas.errors import PermanentError
+from schemas.errors import PermanentError, RetryableError
 from schemas.events import WriteEvent
 from schemas.versions import window_start
 from sdk.backend import WriteProducer
@@ -46,6 +46,8 @@ sync looks at before the ordinary case can be measured, and that is waited for."
 
 LOAD_QUIET: Final = 0.5
 """Programs that want to run, on average over a minute, of a machine that is left alone."""
+
+SYNCS_TO_CATCH_UP_MAX: Final = 10
 
 SETTLE_POLL_S: Final = 0.5
 SETTLE_MARGIN_MS: Final = 1_000
@@ -173,6 +175,16 @@ def stage(settings: Settings, sizes: Sequence[int], seed: int, console: Console)
             )
         )
         yield Stage(system, Path(folder), accounts, load)
+
+
+def catch_up(client: SyncClient) -> None:
+    """Sync until nothing is new, and the cursor stays: one page of index rows is one snapshot, so
+    that a first sync of many leaves some to the next.
+    """
+    for _ in range(SYNCS_TO_CATCH_UP_MAX):
+        if client.sync().path == "nothing":
+            return
+    raise RetryableError(f"After {SYNCS_TO_CATCH_UP_MAX} syncs there is still something new.")
 
 
 def _check(sizes: Sequence[int]) -> None:

@@ -20,10 +20,9 @@ from typing import Any, Final, TypeVar
 from diffusion import baseline
 from diffusion.bench.measure import Rehearsed, RehearsingTransport, repeated, times_of
 from diffusion.bench.ordinary import OrdinaryCost, OrdinaryServer
-from diffusion.bench.stage import Stage
+from diffusion.bench.stage import Stage, catch_up
 from diffusion.console import Console
 from schemas.conversations import ConversationState
-from schemas.errors import RetryableError
 from sdk.client import SyncClient, SyncReport
 
 T = TypeVar("T")
@@ -38,8 +37,6 @@ CROWDED_SIZE: Final = 10_000
 
 FRESH_REPETITIONS_MAX: Final = 20
 FRESH_SECONDS_MAX: Final = 8.0
-
-SYNCS_TO_CATCH_UP_MAX: Final = 10
 
 REFERENCE_SIZE: Final = 1_000
 """Conversations with which the bounds on CPU and on a fresh start are stated."""
@@ -226,7 +223,7 @@ class _Bench:
 
     def _crowded(self, size: int) -> tuple[Rehearsed, SyncReport]:
         with self._device(size, "crowded") as (client, transport):
-            _catch_up(client)
+            catch_up(client)
             return _rehearse(client, transport, REPETITIONS_CROWDED)
 
     def _fresh(self, size: int) -> Fresh:
@@ -254,9 +251,9 @@ class _Bench:
     def _cases(self, size: int, ordinary: OrdinaryCost) -> list[Case]:
         account, cases = self._stage.accounts[size], []
         with self._device(size, "phone") as (client, transport):
-            _catch_up(client)
+            catch_up(client)
             self._stage.write(account.changed(1))
-            _catch_up(client)
+            catch_up(client)
             for changed, repetitions in REPETITIONS.items():
                 if changed > size:
                     continue
@@ -291,16 +288,6 @@ class _Bench:
                 yield client, transport
         finally:
             transport.close()
-
-
-def _catch_up(client: SyncClient) -> None:
-    """Sync until nothing is new, and the cursor stays: one page of index rows is one snapshot, so
-    that a first sync of many leaves some to the next.
-    """
-    for _ in range(SYNCS_TO_CATCH_UP_MAX):
-        if client.sync().path == "nothing":
-            return
-    raise RetryableError(f"After {SYNCS_TO_CATCH_UP_MAX} syncs there is still something new.")
 
 
 def _rehearse(
