@@ -22,6 +22,7 @@ from schemas.changes import (
     ReadChange,
     StateChange,
 )
+from schemas.rows import MODULES_MARK
 
 T = TypeVar("T")
 
@@ -82,6 +83,8 @@ class Fold:
             case ModuleChange():
                 for user in change.users:
                     key = (user, window_ms, change.module, change.item_id)
+                    mark = self._row(user, window_ms, MODULES_MARK)
+                    mark.state_version = max(mark.state_version, version)
                     held = self.modules.get(key)
                     if held is None or change.item_version >= held[1].item_version:
                         self.modules[key] = (version, change)

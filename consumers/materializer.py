@@ -141,7 +141,7 @@ class Materializer:
         ]
         in_flight = settings.statements_in_flight
         state = statements.grouped(
-            session, statements.state(session, fold), settings.rows_per_statement
+            session, statements.state(session, fold, self._ttl_s), settings.rows_per_statement
         )
         session.write([*positions, *(one for found in state for one in found)], in_flight=in_flight)
         index = statements.index(session, fold, self._ttl_s)

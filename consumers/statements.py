@@ -27,13 +27,18 @@ USER_ROWS_MAX: Final = 500
 user with more in one batch gets his rows in several, one after the other, oldest versions first."""
 
 
-def state(session: Session, fold: Fold) -> dict[str, list[Statement]]:
-    """Statements of the inbox, the pinned list and the read-side set, by user: what the index
-    points at.
+def state(session: Session, fold: Fold, ttl_s: int) -> dict[str, list[Statement]]:
+    """Statements of the inbox, the pinned list, the read-side set and the module items, by user:
+    what the index points at.
     """
     statements: dict[str, list[Statement]] = {}
     for (user, conversation_id), cells in fold.inbox.items():
         statements.setdefault(user, []).extend(_inbox(session, user, conversation_id, cells))
+    for (user, window_ms, _, _), (version, change) in fold.modules.items():
+        item = module_changes_by_user.item(
+            session, user, window_ms, ttl_s, change=change, version=version
+        )
+        statements.setdefault(user, []).append(item)
     return statements
 
 
@@ -43,11 +48,6 @@ def index(session: Session, fold: Fold, ttl_s: int) -> dict[str, list[Statement]
     for (user, window_ms, conversation_id), row in fold.rows.items():
         key = RowKey(user, window_ms, conversation_id)
         ordered.setdefault(user, []).extend(_row(session, key, row, ttl_s))
-    for (user, window_ms, _, _), (version, change) in fold.modules.items():
-        statement = module_changes_by_user.item(
-            session, user, window_ms, ttl_s, change=change, version=version
-        )
-        ordered.setdefault(user, []).append((version, statement))
     return {
         user: [statement for _, statement in sorted(found, key=_version)]
         for user, found in ordered.items()

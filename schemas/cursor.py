@@ -10,7 +10,8 @@ tables, and two reads are no snapshot. `window_ms` and `modules_window_ms` are t
 windows from which later ones must be looked for; `heads_digest` sums up the read-side heads as the
 client has them, `pinned_digest` its list of pinned conversations; `issued_at_ms` is the server's
 clock when it began the answer, which decides expiry and what counts as news on the read side;
-`crowded` says that its window holds many older changes, so that they are worth filtering out.
+`crowded` says that its window holds many older changes, so that they are worth filtering out, and
+`modules_to`, if it is not 0, up to where module changes were left to the delta that follows.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from schemas.limits import (
     CONVERSATION_ID_CHARS_MAX,
     CURSOR_CHARS_MAX,
     EPOCH_MAX,
+    MODULE_ITEMS_PER_ANSWER_MAX,
     SEQ_MAX,
     TIME_MS_MAX,
 )
@@ -49,6 +51,7 @@ class Rest(Struct, frozen=True, array_like=True):
     The delta leads to `version` and `modules_version`. Of the changes up to there, those of
     conversations below `below`, of modules below `modules_below`, and of read-side heads below the
     place (`heads_below_ms`, `heads_below_id`) were not told, all exclusive; 0 means that all were.
+    Modules with more than `modules_max` changed items were reset.
     The other fields are those of the cursor when the delta is complete.
     """
 
@@ -58,6 +61,7 @@ class Rest(Struct, frozen=True, array_like=True):
     modules_version: _Version
     modules_window_ms: _Time
     modules_below: _Version
+    modules_max: Annotated[int, Meta(ge=0, le=MODULE_ITEMS_PER_ANSWER_MAX)]
     heads_below_ms: _Time
     heads_below_id: Annotated[str, Meta(max_length=CONVERSATION_ID_CHARS_MAX)]
     issued_at_ms: _Time
@@ -77,6 +81,7 @@ class Cursor(Struct, frozen=True, array_like=True, tag="c2"):
     heads_digest: bytes = b""
     pinned_digest: bytes = b""
     crowded: bool = False
+    modules_to: _Version = 0
     rest: Rest | None = None
 
 

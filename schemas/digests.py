@@ -44,6 +44,10 @@ ESTIMATE_SIGMAS: Final = 3.0
 """Standard deviations added to an estimate, so that one in 700 is too low. With two, one sketch in
 30 was too small where all parts differ, for 4 % fewer bytes."""
 
+ONE_ROW_FROM_PARTS: Final = 100
+"""Parts from which on a single one that differs is taken to hold a single row that does: a sketch
+for two would be four times as long, and one that is too small costs a list of that part."""
+
 _ROOT_MOD: Final = 1 << 8 * ROOT_BYTES
 _RANGE_MASK: Final = (1 << 8 * RANGE_DIGEST_BYTES) - 1
 _key = attrgetter("key")
@@ -240,8 +244,11 @@ def estimate(differing_count: int, count: int) -> int:
 
     Balls in bins: d rows leave m·exp(-d/m) parts without one, so d is -m·ln(1 - x/m), with variance
     m·(exp(t) - t - 1) for t = d/m (linear counting: Whang, Vander-Zanden and Taylor, 1990). If all
-    parts differ, half a part is taken to be equal, and the true number may be anything above.
+    parts differ, half a part is taken to be equal, and the true number may be anything above. One
+    part of many is one row: that two are in the same happens once in `count`.
     """
+    if differing_count == 1 and count >= ONE_ROW_FROM_PARTS:
+        return 1
     m = float(count)
     found = -m * math.log(max(m - differing_count, 0.5) / m)
     load = found / m

@@ -72,6 +72,10 @@ CONVERSATIONS_PER_PAGE_MAX: Final = 1_000
 
 CONVERSATIONS_PER_PAGE_DEFAULT: Final = 500
 
+CONVERSATIONS_PER_CORRECTION_MAX: Final = 4_000
+"""Conversations told by one answer of a correction: as many as a sketch can name. The client's cap
+of bytes is commonly reached before."""
+
 MODULE_ITEMS_PER_ANSWER_MAX: Final = 1_000
 """Items of all user modules in one answer."""
 

@@ -5,10 +5,16 @@ They are here, below both, because the store may not know the planner and the pl
 
 from __future__ import annotations
 
+from typing import Final
+
 from msgspec import Struct
 
 from schemas.conversations import OwnState
 from schemas.events import ModuleOp
+
+MODULES_MARK: Final = ""
+"""In place of a conversation id in the change index: some item of a user module changed. No
+conversation has the empty id."""
 
 
 class ChangeRow(Struct, frozen=True, gc=False):

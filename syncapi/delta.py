@@ -8,6 +8,11 @@ store: from it, whatever is missing is found, by its version and not by a count.
 A conversation that changes again while a delta is paged gets a version above the one the delta
 leads to. It may then have left the pages (its cells were overwritten), and is found by the delta
 that follows; or come with them, and come again.
+
+One thing escapes this: a message repeated at a newer version by a worker that was replaced, whose
+row a replay of the materializer sets back to the first version, and another one forth, while a
+device is between two pages with its place between the versions. The digest of the whole state finds
+it.
 """
 
 from __future__ import annotations
@@ -24,7 +29,7 @@ from schemas.cursor import Cursor, Rest
 from schemas.heads import Head
 from schemas.limits import SEQ_MAX, TIME_MS_MAX
 from schemas.protocol import ConversationEntry
-from schemas.rows import ChangeRow, InboxRow, ModuleRow
+from schemas.rows import MODULES_MARK, ChangeRow, InboxRow
 from schemas.versions import epoch_of, window_start
 from syncapi.planner import Ground
 from syncapi.room import Room
@@ -32,6 +37,9 @@ from syncapi.snapshot import visible
 
 HEADS_DIGEST_BYTES: Final = 8
 """2^64: a digest that is equal by chance hides news once in as many changes, until the next one."""
+
+NO_HEADS: Final = b"\0"
+"""Stands for a read-side set without a head."""
 
 PINNED_DIGEST_BYTES: Final = 4
 """2^32: the list is also told by the entries of the conversations in it."""
@@ -93,6 +101,8 @@ def collapse(rows: Iterable[ChangeRow], since: int, until: int = ABOVE_ALL) -> d
     """
     found: dict[str, Collapsed] = {}
     for row in rows:
+        if row.conversation_id == MODULES_MARK:
+            continue
         message, read, state = (
             since < row.message_version <= until,
             since < row.read_version <= until,
@@ -123,14 +133,15 @@ def needs_own(change: Collapsed) -> bool:
 def begin(
     cursor: Cursor,
     rows: Iterable[ChangeRow],
-    modules: Iterable[ModuleRow],
-    heads: Iterable[Head],
+    heads_digest: bytes,
     now_ms: int,
 ) -> Rest:
     """Fix where the delta after `cursor` leads, from what one snapshot read of each table returned;
     nothing of it is told yet.
     """
-    to = advance(cursor, rows, modules)
+    to = advance(cursor, rows)
+    if cursor.modules_to > to.modules_version:
+        to = replace(to, modules_version=cursor.modules_to)
     return Rest(
         version=to.version,
         window_ms=to.window_ms,
@@ -138,29 +149,50 @@ def begin(
         modules_version=to.modules_version,
         modules_window_ms=to.modules_window_ms,
         modules_below=ABOVE_ALL,
+        modules_max=0,
         heads_below_ms=TIME_MS_MAX,
         heads_below_id="",
         issued_at_ms=now_ms,
-        heads_digest=heads_digest(heads),
+        heads_digest=heads_digest,
     )
 
 
-def advance(cursor: Cursor, rows: Iterable[ChangeRow], modules: Iterable[ModuleRow]) -> Cursor:
-    """Move a cursor over what one snapshot read of each table returned."""
+def advance(cursor: Cursor, rows: Iterable[ChangeRow]) -> Cursor:
+    """Move a cursor over what one snapshot read of the index returned.
+
+    The line of the modules moves by the marks in it, not by the module rows, which become readable
+    in no order, but all before the mark.
+    """
     version, window_ms = cursor.version, cursor.window_ms
+    modules_version, modules_window_ms = cursor.modules_version, cursor.modules_window_ms
     for row in rows:
         if row.version > version:
             version, window_ms = row.version, row.window_ms
-    modules_version, modules_window_ms = cursor.modules_version, cursor.modules_window_ms
-    for item in modules:
-        if item.version > modules_version:
-            modules_version, modules_window_ms = item.version, item.window_ms
+        if row.conversation_id == MODULES_MARK and row.version > modules_version:
+            modules_version, modules_window_ms = row.version, row.window_ms
     return replace(
         cursor,
         version=version,
         window_ms=window_ms,
         modules_version=modules_version,
         modules_window_ms=modules_window_ms,
+    )
+
+
+def may_have_moved_sides(cursor: Cursor, rows: Iterable[ChangeRow]) -> bool:
+    """Whether the read-side set must be read: it has heads, or may have got some since the cursor,
+    which takes a change of the user's own state.
+    """
+    return bool(cursor.heads_digest) or any(
+        row.state_version > cursor.version and row.conversation_id != MODULES_MARK for row in rows
+    )
+
+
+def may_have_items(cursor: Cursor, rows: Iterable[ChangeRow]) -> bool:
+    """Whether module rows must be read: the index has a newer mark, or some were left behind."""
+    behind = cursor.modules_to or (cursor.rest is not None and cursor.rest.modules_below)
+    return bool(behind) or any(
+        row.conversation_id == MODULES_MARK and row.version > cursor.modules_version for row in rows
     )
 
 
@@ -177,6 +209,7 @@ def follow(cursor: Cursor, rest: Rest, pinned_digest: bytes) -> Cursor:
         issued_at_ms=rest.issued_at_ms,
         heads_digest=rest.heads_digest,
         pinned_digest=pinned_digest,
+        modules_to=0,
         rest=None,
     )
 
@@ -216,6 +249,11 @@ def heads_digest(heads: Iterable[Head]) -> bytes:
     for conversation_id, max_seq in found:
         digest.update(b"%d:%b%d;" % (len(conversation_id), conversation_id, max_seq))
     return digest.digest()
+
+
+def sides_digest(read_side: Sequence[str], heads: Iterable[Head]) -> bytes:
+    """Sum up a read-side set with its heads: nothing for an empty set, and only for that."""
+    return heads_digest(heads) or (NO_HEADS if read_side else b"")
 
 
 def read_side_news(heads: Sequence[Head], cursor: Cursor) -> list[Head]:

@@ -59,15 +59,8 @@ class FullAnswers:
         """
         session, user_id = self._session, ground.user_id
         since = _start(ground, plan.modules)
-        rows, changed, read_side = await asyncio.gather(
+        rows, read_side = await asyncio.gather(
             changes_by_user.read_since(session, user_id, 0, PAGE_ROWS),
-            module_changes_by_user.read_newer(
-                session,
-                user_id,
-                delta.scan_from_ms(since.modules_window_ms, ground),
-                since.modules_version,
-                modules.MODULE_ROWS_MAX + 1,
-            ),
             read_side_by_user.read(session, user_id),
         )
         looked_at = await self._heads.read(read_side)
@@ -79,8 +72,8 @@ class FullAnswers:
         room = Room(request.bytes_max)
         pinned = pinned if pinned is not None and room.ids(pinned) else None
         cursor = replace(
-            delta.with_crowd(delta.advance(since, rows, changed[:PAGE_ROWS]), rows, ground),
-            heads_digest=delta.heads_digest(looked_at),
+            delta.with_crowd(delta.advance(since, rows), rows, ground),
+            heads_digest=delta.sides_digest(read_side, looked_at),
             pinned_digest=b"" if pinned is None else delta.pinned_digest(pinned),
         )
         trial = Room(room.bytes_left)
@@ -98,6 +91,14 @@ class FullAnswers:
         items: tuple[ModuleEntry, ...] = ()
         resets: tuple[str, ...] = (ALL_MODULES,)
         if plan.modules is not None:
+            # After the index, whose marks point at them.
+            changed = await module_changes_by_user.read_newer(
+                session,
+                user_id,
+                delta.scan_from_ms(since.modules_window_ms, ground),
+                since.modules_version,
+                modules.MODULE_ROWS_MAX + 1,
+            )
             items, resets, cursor = _modules(since, cursor, changed, request.modules_max, room)
         more = count < len(found)
         after = page[-1].conversation_id if page else ""
@@ -138,7 +139,7 @@ class FullAnswers:
         self, rows: list[InboxRow], cursor: Cursor
     ) -> tuple[ConversationEntry, ...]:
         known = [row.conversation_id for row in rows if row.own is not None]
-        heads = await conversation_heads.read(self._session, known)
+        heads = await conversation_heads.read_messages(self._session, known)
         return snapshot.page_entries(rows, heads, cursor.version)
 
 
@@ -159,12 +160,15 @@ def _modules(
     since: Cursor, cursor: Cursor, rows: list[ModuleRow], most: int, room: Room
 ) -> tuple[tuple[ModuleEntry, ...], tuple[str, ...], Cursor]:
     """Tell the modules' changes, too; what does not fit is left to the delta that follows."""
-    rest = delta.begin(since, (), rows[:PAGE_ROWS], (), since.issued_at_ms)
+    rest = replace(
+        delta.begin(since, (), b"", since.issued_at_ms), modules_version=cursor.modules_version
+    )
     told = modules.page(since, rest, rows, most, room)
     if told.rest.modules_below:
         cursor = replace(
             cursor,
             modules_version=since.modules_version,
             modules_window_ms=since.modules_window_ms,
+            modules_to=cursor.modules_version,
         )
     return told.items, told.resets, cursor

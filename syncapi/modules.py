@@ -33,10 +33,13 @@ def page(
 ) -> ModulePage:
     """Choose the module items of one answer, newest first.
 
-    A module with more changed items than one answer takes is too far behind: it alone is to be
-    fetched anew, which is said once, on the first page. If there are more rows than were read, it
-    is not known which modules the others are of: all are behind.
+    A module with more changed items than the first answer takes is too far behind: it alone is to
+    be fetched anew, which is said once. What "more" is stays as it was on the first page, or a
+    client that asks for less later would be told of neither. If there are more rows than were read,
+    it is not known which modules the others are of: all are behind.
     """
+    if not rest.modules_below:
+        return ModulePage((), (), rest)
     if len(rows) > MODULE_ROWS_MAX:
         return ModulePage((), (ALL_MODULES,), replace(rest, modules_below=0))
     found: dict[tuple[str, str], ModuleRow] = {}
@@ -45,9 +48,13 @@ def page(
         newer = cursor.modules_version < row.version <= rest.modules_version
         if newer and (held is None or row.item_version > held.item_version):
             found[row.module, row.item_id] = row
-    counts = Counter(row.module for row in found.values())
-    behind = {module for module, count in counts.items() if count > most}
     begun = rest.modules_below == ABOVE_ALL
+    rest = replace(rest, modules_max=most) if begun else rest
+    counts = Counter(row.module for row in found.values())
+    behind = {module for module, count in counts.items() if count > rest.modules_max}
+    resets = tuple(sorted(behind)) if begun else ()
+    if not room.ids(resets):
+        return ModulePage((), (ALL_MODULES,), replace(rest, modules_below=0))
     todo = sorted(
         (
             row
@@ -65,4 +72,4 @@ def page(
         rest = replace(rest, modules_below=row.version)
     if len(items) == len(todo):
         rest = replace(rest, modules_below=0)
-    return ModulePage(tuple(items), tuple(sorted(behind)) if begun else (), rest)
+    return ModulePage(tuple(items), resets, rest)

@@ -43,6 +43,9 @@ ITEM_BYTES: Final = len(_encode(ModuleEntry("", "", "update", SEQ_MAX, SEQ_MAX))
 FIXED_BYTES: Final = CURSOR_CHARS_MAX + 1_024
 """What stands in an answer beside lists: a cursor or page token, names, numbers, a root."""
 
+RANGE_BYTES: Final = 32
+"""A range beside its digests: brackets, bits, a prefix of ten digits, quotes, padding."""
+
 CHAR_BYTES: Final = 6
 """A character at its longest: a control character, escaped."""
 
@@ -77,6 +80,10 @@ class Room:
     def raw(self, count: int) -> bool:
         """Take room for so many bytes, which JSON writes in base64."""
         return self._take(count * 4 // 3 + 4)
+
+    def part(self, count: int) -> bool:
+        """Take room for the digests of a range, `count` bytes of them."""
+        return self._take(count * 4 // 3 + RANGE_BYTES)
 
     def _take(self, count: int) -> bool:
         if count > self.bytes_left:

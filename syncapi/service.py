@@ -7,6 +7,7 @@ points at is at least as new as the entry. A full correction fixes its cursor be
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,6 +26,7 @@ from infra.cassandra.session import PAGE_ROWS, Session, StoreUnavailable
 from infra.cassandra.topic_epochs import Epoch
 from infra.clock import Clock, monotonic_s
 from infra.settings import Settings
+from schemas import digests
 from schemas.cursor import Cursor, seal
 from schemas.heads import Head
 from schemas.partitioner import partition_of
@@ -57,6 +59,7 @@ class Found:
     filtered: bool
     modules: list[ModuleRow]
     heads: list[Head]
+    heads_digest: bytes
 
 
 class SyncService:
@@ -70,7 +73,7 @@ class SyncService:
         self._rows_max = settings.api.rows_per_sync_max
         self._changes_max = settings.api.changes_per_delta_max
         self._heads = HeadCache(session, monotonic_s)
-        self._states = StateCache(session)
+        self._states = StateCache(session, monotonic_s)
         self._full = FullAnswers(session, key, self._heads)
         self._devices = DeviceNotes(session, clock, settings.api.device_ttl_s)
         self._epoch: tuple[float, Epoch] | None = None
@@ -84,6 +87,11 @@ class SyncService:
         """
         ground = await self._ground(user_id)
         plan = planner.start(request, ground)
+        if isinstance(plan, Full) and plan.reason is Reason.EPOCH_CHANGED:
+            # The token may be of an epoch that another instance knows already.
+            self._epoch = None
+            ground = await self._ground(user_id)
+            plan = planner.start(request, ground)
         if isinstance(plan, Delta | Correct):
             self._devices.note(user_id, request.device_id, plan.cursor)
             found = await self._continue(plan, request, ground)
@@ -142,8 +150,7 @@ class SyncService:
         rest = cursor.rest or delta.begin(
             cursor,
             found.snapshot,
-            found.modules[:PAGE_ROWS],
-            found.heads,
+            found.heads_digest,
             ground.now_ms,
         )
         changes = delta.collapse(found.rows, cursor.version, rest.version)
@@ -193,23 +200,32 @@ class SyncService:
         )
         if plan.root is None or more:
             return answer
-        place = Place(ground.user_id, moved.version, delta.heads_digest(found.heads))
-        return await self._compare(answer, plan.root, place, room)
+        place = Place(ground.user_id, moved.version, found.heads_digest)
+        return await self._compare(answer, plan.root, place, found.heads, room)
 
     async def _read_index(self, cursor: Cursor, ground: Ground) -> Found:
+        """Read the index, and the lists that it says may have changed. Nothing new: one read."""
         user_id, session = ground.user_id, self._session
-        (rows, snapshot, filtered), items, read_side = await asyncio.gather(
-            self._read_changes(cursor, ground),
-            module_changes_by_user.read_newer(
+        read_side: list[str] = []
+        if cursor.heads_digest:
+            (rows, seen, filtered), read_side = await asyncio.gather(
+                self._read_changes(cursor, ground), read_side_by_user.read(session, user_id)
+            )
+        else:
+            rows, seen, filtered = await self._read_changes(cursor, ground)
+            if delta.may_have_moved_sides(cursor, rows):
+                read_side = await read_side_by_user.read(session, user_id)
+        items: list[ModuleRow] = []
+        if delta.may_have_items(cursor, rows):
+            items = await module_changes_by_user.read_newer(
                 session,
                 user_id,
                 delta.scan_from_ms(cursor.modules_window_ms, ground),
                 cursor.modules_version,
                 modules.MODULE_ROWS_MAX + 1,
-            ),
-            read_side_by_user.read(session, user_id),
-        )
-        return Found(rows, snapshot, filtered, items, await self._heads.read(read_side))
+            )
+        heads = await self._heads.read(read_side) if read_side else []
+        return Found(rows, seen, filtered, items, heads, delta.sides_digest(read_side, heads))
 
     async def _read_changes(
         self, cursor: Cursor, ground: Ground
@@ -228,7 +244,9 @@ class SyncService:
                 return rows, rows[:PAGE_ROWS], False
         newer = (session, user_id, since_ms, cursor.version, most)
         seen = await changes_by_user.read_newer(*newer)
-        return (await changes_by_user.read_newer(*newer) if seen else []), seen, True
+        if not 0 < len(seen) <= self._rows_max:
+            return seen, seen, True
+        return await changes_by_user.read_newer(*newer), seen, True
 
     async def _entries(
         self, page: delta.Page, ground: Ground
@@ -241,7 +259,7 @@ class SyncService:
         # Own state is read after the index that points at it, and its heads never from the cache.
         rows, heads, pinned = await asyncio.gather(
             inbox.read(session, user_id, list(dict.fromkeys([*own, *news]))),
-            conversation_heads.read(session, states),
+            conversation_heads.read_messages(session, states),
             read_pinned(session, user_id) if states else _nothing(),
         )
         return delta.entries(page.changes, rows, heads, page.news, page.rest.version), pinned
@@ -251,46 +269,58 @@ class SyncService:
 
         Positions are written before the rows they cover, so an honest cursor is never above them.
         """
-        if cursor.version == BEFORE_ALL:
+        version = max(cursor.version, cursor.modules_version)
+        if version == BEFORE_ALL:
             return False
         epoch = await self._current_epoch()
         partition = partition_of(ground.user_id, epoch.partitions)
         place = (ground.epoch, partition)
         known = self._reached.get(place)
-        if known is not None and cursor.version <= version_of(ground.epoch, known):
+        if known is not None and version <= version_of(ground.epoch, known):
             return False
         reached = await log_positions.areached(self._session, *place)
         if reached is None:
             return True
         self._reached[place] = reached
-        return cursor.version > version_of(ground.epoch, reached)
+        return version > version_of(ground.epoch, reached)
 
     # Snapshot correction.
 
     async def _compare(
-        self, answer: SyncResponse, root: bytes, place: Place, room: Room
+        self, answer: SyncResponse, root: bytes, place: Place, heads: Sequence[Head], room: Room
     ) -> SyncResponse:
         """Add the root of the state; if nothing changed and the roots differ, begin to correct."""
-        own = await self._states.root(place)
-        if root == own or answer.conversations:
+        own = await self._states.root(place, root, heads)
+        news = answer.conversations or answer.modules or answer.module_resets
+        if root == own or news or answer.pinned is not None:
             return replace(answer, root=own)
-        parts = correction.whole(await self._states.rows(place), room)
+        rows, _ = await self._states.rows(place, heads)
         return replace(
-            answer, path="correction", reason=Reason.DIGEST_MISMATCH, root=own, parts=(parts,)
+            answer,
+            path="correction",
+            reason=Reason.DIGEST_MISMATCH,
+            root=digests.root_of(rows),
+            parts=(correction.whole(rows, room),),
         )
 
     async def _correct(
         self, plan: Correct, found: Found, request: SyncRequest, ground: Ground
     ) -> SyncResponse:
-        newest = delta.advance(plan.cursor, found.snapshot, ())
-        place = Place(ground.user_id, newest.version, delta.heads_digest(found.heads))
-        rows = await self._states.rows(place)
+        newest = delta.advance(plan.cursor, found.snapshot)
+        place = Place(ground.user_id, newest.version, found.heads_digest)
+        rows, kept = await self._states.rows(place, found.heads)
         room = Room(request.bytes_max)
-        differing = correction.compare(plan.correction, rows, room, request.page_max)
+        # In a thread, because a sketch of many rows takes a tenth of a second to be read.
+        differing = await asyncio.to_thread(correction.compare, plan.correction, rows, room)
+        if kept and differing.gone:
+            # Nothing is dropped by what was read before somebody asked.
+            rows, _ = await self._states.rows(place, found.heads, now=True)
+            room = Room(request.bytes_max)
+            differing = await asyncio.to_thread(correction.compare, plan.correction, rows, room)
         session, wanted = self._session, differing.conversation_ids
         own, heads = await asyncio.gather(
             inbox.read(session, ground.user_id, wanted),
-            conversation_heads.read(session, wanted),
+            conversation_heads.read_messages(session, wanted),
         )
         entries = snapshot.page_entries(own.values(), heads, newest.version)
         return SyncResponse(
@@ -298,7 +328,7 @@ class SyncService:
             conversations=snapshot.newest_first(entries),
             reason=Reason.DIGEST_MISMATCH,
             has_more=differing.has_more,
-            root=await self._states.root(place),
+            root=correction.root_after(rows, entries),
             parts=differing.parts,
             gone=differing.gone,
             undecoded=differing.undecoded,

@@ -8,7 +8,7 @@ from typing import Final
 from schemas.conversations import ConversationState, OwnState, activity_ms
 from schemas.heads import Head
 from schemas.protocol import ConversationEntry, merge
-from schemas.rows import ChangeRow, InboxRow
+from schemas.rows import MODULES_MARK, ChangeRow, InboxRow
 from syncapi.room import Room
 
 AHEAD_MAX: Final = 100
@@ -75,6 +75,8 @@ def top(
     active = sorted(heads, key=lambda head: head.active_at_ms, reverse=True)[:most]
     times = {head.conversation_id: head.active_at_ms for head in active}
     for row in rows:
+        if row.conversation_id == MODULES_MARK:
+            continue
         # A marker has no time of its own; its window is near enough.
         at_ms = row.active_at_ms or row.window_ms
         times[row.conversation_id] = max(at_ms, times.get(row.conversation_id, 0))

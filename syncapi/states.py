@@ -1,31 +1,42 @@
-"""The whole state of a user, as digests: read once, kept for as long as nothing changed.
+"""The whole state of a user, as digests: read once for many who ask within seconds.
 
-A correction asks twice or three times within seconds, and a device that only wants to be sure asks
-for the root alone. Both are answered from here, if the user's index and the heads of his read side
-stand where they stood. What changed is told by the index, so a state that is kept is never older
-than the cursor that it is compared with.
+A correction asks twice or three times in a row, and devices that only want to be sure ask for the
+root alone. What is kept is believed for a short time only, and for less if it would say that
+something differs: the index says where the state stood when it was read, and the digests are there
+because the index may be wrong. So nothing is corrected, and nobody told to drop anything, by what
+was read before he asked, but for the seconds between two trips of one correction.
+
+Heads of the read side are those that the delta of the same answer goes by, so that the digest is of
+what the answer leaves the client with.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from infra.cassandra import conversation_heads, inbox
-from infra.cassandra.session import Session
+from infra.cassandra.session import Session, StoreUnavailable
 from schemas.digests import DigestRow, digest_row, in_order, root_of
 from schemas.heads import Head
 from schemas.rows import InboxRow
 from syncapi import snapshot
 
 ROOTS_KEPT_MAX: Final = 50_000
-"""Users whose root is kept, about 300 bytes each."""
+"""Users whose root is kept, about 400 bytes each."""
+
+ROOT_KEPT_S: Final = 300.0
+"""How long a root is believed that is equal to the client's: so long may something that the index
+does not tell stay unseen by it."""
 
 ROWS_KEPT_MAX: Final = 100_000
-"""Rows kept of the users who were asked for last, about 300 bytes each: 30 MB. A correction comes
-back for them within seconds."""
+"""Rows kept of the users who were asked for last, about 300 bytes each: 30 MB."""
+
+ROWS_KEPT_S: Final = 10.0
+"""The next trip of a correction comes by then, also from a slow network."""
 
 READS_AT_ONCE: Final = 4
 """Whole states read at once; more wait. Each is one partition and all its heads."""
@@ -41,58 +52,101 @@ class Place(NamedTuple):
     heads_digest: bytes
 
 
+@dataclass(slots=True)
+class _Kept:
+    """What was read at a time; the rows go before the root does."""
+
+    place: Place
+    at_s: float
+    root: bytes
+    rows: Sequence[DigestRow] | None
+
+
 class StateCache:
     """Digests of users' whole states. For one event loop."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, monotonic_s: Callable[[], float]) -> None:
         self._session = session
-        self._roots: OrderedDict[str, tuple[Place, bytes]] = OrderedDict()
-        self._rows: OrderedDict[str, tuple[Place, Sequence[DigestRow]]] = OrderedDict()
+        self._monotonic_s = monotonic_s
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._rows_kept = 0
-        self._reading = asyncio.Semaphore(READS_AT_ONCE)
+        self._reads: dict[Place, asyncio.Task[_Kept]] = {}
+        self._at_once = asyncio.Semaphore(READS_AT_ONCE)
 
-    async def root(self, place: Place) -> bytes:
-        """Root of the user's state, as it stands at `place` or newer."""
-        held = self._roots.get(place.user_id)
-        if held is not None and held[0] == place:
-            self._roots.move_to_end(place.user_id)
-            return held[1]
-        root = root_of(await self.rows(place))
-        self._roots[place.user_id] = (place, root)
-        self._roots.move_to_end(place.user_id)
-        if len(self._roots) > ROOTS_KEPT_MAX:
-            self._roots.popitem(last=False)
-        return root
+    async def root(self, place: Place, theirs: bytes, heads: Sequence[Head]) -> bytes:
+        """Root of the user's state at `place`; of now, unless it was just read or is `theirs`."""
+        held = self._kept.get(place.user_id)
+        if held is not None and held.place == place:
+            age_s = self._monotonic_s() - held.at_s
+            if age_s <= (ROOT_KEPT_S if held.root == theirs else ROWS_KEPT_S):
+                self._kept.move_to_end(place.user_id)
+                return held.root
+        return (await self._read(place, heads)).root
 
-    async def rows(self, place: Place) -> Sequence[DigestRow]:
-        """Digests of all conversations of the user, in order of keys, as they stand at `place` or
-        newer.
+    async def rows(
+        self, place: Place, heads: Sequence[Head], *, now: bool = False
+    ) -> tuple[Sequence[DigestRow], bool]:
+        """Digests of all conversations of the user, in order of keys, and whether they were kept;
+        `now` reads them anew.
         """
-        held = self._rows.get(place.user_id)
-        if held is not None and held[0] == place:
-            self._rows.move_to_end(place.user_id)
-            return held[1]
-        async with self._reading:
+        held = self._kept.get(place.user_id)
+        fresh = held is not None and self._monotonic_s() - held.at_s <= ROWS_KEPT_S
+        if held is not None and fresh and not now and held.place == place and held.rows is not None:
+            return held.rows, True
+        rows = (await self._read(place, heads)).rows
+        assert rows is not None
+        return rows, False
+
+    async def _read(self, place: Place, heads: Sequence[Head]) -> _Kept:
+        """Read, once for all who wait for the same."""
+        reading = self._reads.get(place)
+        if reading is None:
+            reading = asyncio.create_task(self._read_now(place, heads))
+            self._reads[place] = reading
+            reading.add_done_callback(lambda _: self._reads.pop(place, None))
+        try:
+            # Shielded: who goes away while he waits must not take the read from the others.
+            kept = await asyncio.shield(reading)
+        except asyncio.CancelledError:
+            if reading.cancelled():
+                raise StoreUnavailable("The read that was shared ended early. Ask again.") from None
+            raise
+        return kept
+
+    async def _read_now(self, place: Place, looked_at: Sequence[Head]) -> _Kept:
+        async with self._at_once:
+            at_s = self._monotonic_s()
             found = [
                 row
                 for row in await inbox.read_all(self._session, place.user_id)
                 if row.own is not None
             ]
-            heads = await conversation_heads.read(
-                self._session, [row.conversation_id for row in found]
+            heads = {head.conversation_id: head for head in looked_at}
+            heads |= await conversation_heads.read_messages(
+                self._session,
+                [row.conversation_id for row in found if row.conversation_id not in heads],
             )
             # Hashing 50,000 rows takes a good part of a second, in which others are answered.
             rows = await asyncio.to_thread(_digests, found, heads)
-        self._keep(place, rows)
-        return rows
+        kept = _Kept(place, at_s, root_of(rows), rows)
+        self._keep(kept, rows)
+        return _Kept(place, at_s, kept.root, rows)
 
-    def _keep(self, place: Place, rows: Sequence[DigestRow]) -> None:
-        before = self._rows.pop(place.user_id, None)
-        self._rows_kept += len(rows) - (len(before[1]) if before is not None else 0)
-        self._rows[place.user_id] = (place, rows)
-        while self._rows_kept > ROWS_KEPT_MAX and len(self._rows) > 1:
-            _, (_, oldest) = self._rows.popitem(last=False)
-            self._rows_kept -= len(oldest)
+    def _keep(self, kept: _Kept, rows: Sequence[DigestRow]) -> None:
+        user_id = kept.place.user_id
+        before = self._kept.pop(user_id, None)
+        if before is not None and before.rows is not None:
+            self._rows_kept -= len(before.rows)
+        self._kept[user_id] = kept
+        self._rows_kept += len(rows)
+        if len(self._kept) > ROOTS_KEPT_MAX:
+            _, oldest = self._kept.popitem(last=False)
+            self._rows_kept -= len(oldest.rows or ())
+        for other in self._kept.values():
+            if self._rows_kept <= ROWS_KEPT_MAX:
+                break
+            self._rows_kept -= len(other.rows or ())
+            other.rows = None
 
 
 def _digests(rows: Sequence[InboxRow], heads: dict[str, Head]) -> Sequence[DigestRow]:

@@ -77,7 +77,9 @@ class OrdinaryServer:
 
     async def _read(self, user_id: str) -> list[ConversationState]:
         rows = await inbox.read_all(self._session, user_id)
-        heads = await conversation_heads.read(self._session, [row.conversation_id for row in rows])
+        heads = await conversation_heads.read_messages(
+            self._session, [row.conversation_id for row in rows]
+        )
         return states_of(rows, heads)
 
 

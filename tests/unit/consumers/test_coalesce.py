@@ -63,7 +63,7 @@ def folded(places: Sequence[Place]) -> Fold:
 def apply(cells: Cells, places: Sequence[Place]) -> Cells:
     """Write what a batch leaves, as the materializer does."""
     found = folded(places)
-    for by_user in (statements.state(cells, found), statements.index(cells, found, TTL_S)):
+    for by_user in (statements.state(cells, found, TTL_S), statements.index(cells, found, TTL_S)):
         for batches in statements.grouped(cells, by_user, 50):
             cells.write(batches, in_flight=1)
     return cells

@@ -27,6 +27,7 @@ from schemas.changes import (
     ReadChange,
     StateChange,
 )
+from schemas.rows import MODULES_MARK
 from schemas.versions import version_of
 from tests.unit.consumers.support import T0
 from tests.unit.infra.cassandra.support import Bound, Cells, written
@@ -47,7 +48,7 @@ def index(*changes: Change, user: str = "ann") -> list[Any]:
 
 
 def state(*changes: Change, user: str = "ann") -> list[Any]:
-    return statements.state(Cells(), fold(*changes)).get(user, [])
+    return statements.state(Cells(), fold(*changes), TTL_S).get(user, [])
 
 
 def message(seq: int, *users: str, sender: str | None = None) -> MessageChange:
@@ -70,7 +71,7 @@ class Replicas(Cells):
         ([message(4)], [UPDATE_MESSAGE]),
         ([ReadChange(GROUP, ("ann",), 4)], [UPDATE_READ]),
         ([StateChange(GROUP, ("ann",), 1, pinned=True)], [UPDATE_STATE]),
-        ([ModuleChange(("ann",), "friends", "bob", "insert", 1)], [UPDATE_ITEM]),
+        ([ModuleChange(("ann",), "friends", "bob", "insert", 1)], [UPDATE_STATE]),
         ([message(4, sender="ann")], [UPDATE_OWN_MESSAGE]),
         ([message(4, sender="ann"), message(5)], [UPDATE_READ, UPDATE_MESSAGE]),
         ([message(4), ReadChange(GROUP, ("ann",), 4)], [UPDATE_MESSAGE, UPDATE_READ]),
@@ -84,6 +85,15 @@ def test_an_own_message_is_one_write_only_when_both_cells_say_the_same(
     changes: list[Change], expected: list[str]
 ) -> None:
     assert [found.cql for found in index(*changes)] == expected
+
+
+def test_a_module_item_is_written_before_the_mark_that_points_at_it() -> None:
+    item = ModuleChange(("ann",), "friends", "bob", "insert", 1)
+    assert [found.cql for found in state(item)] == [UPDATE_ITEM]
+    (mark,) = index(item)
+    name, cells, key, _, ttl_s = written(mark)
+    assert (name, key["conversation_id"], ttl_s) == ("changes_by_user", MODULES_MARK, TTL_S)
+    assert written(state(item)[0])[1]["version"] == cells["state_version"]
 
 
 def test_rows_of_a_user_are_in_the_order_of_their_versions() -> None:
@@ -147,7 +157,7 @@ def test_every_part_of_own_state_has_a_cell_of_its_own_stamp() -> None:
 def test_a_pin_is_said_in_the_inbox_and_in_the_list_in_one_batch(pinned: bool) -> None:
     """Of one partition key: Cassandra applies both at once."""
     found = fold(StateChange(GROUP, ("ann",), 77, pinned=pinned))
-    by_user = statements.state(Cells(), found)
+    by_user = statements.state(Cells(), found, TTL_S)
     ((batch,),) = statements.grouped(Cells(), by_user, 50)
     taken = [written(one) for one in batch]
     assert [one[0] for one in taken] == ["inbox", "pinned_by_user"]

@@ -281,7 +281,8 @@ def test_an_estimate_is_seldom_too_low_and_never_far_too_high() -> None:
             ]
             assert sum(one < rows for one in made) <= 15, (count, rows)
             assert sum(made) / len(made) <= 1.1 * rows + 12 * (rows / count + 1) * rows**0.5
-    assert [estimate(found, 128) for found in (0, 1, 2)] == [0, 2, 3]
+    assert [estimate(found, 128) for found in (0, 1, 2)] == [0, 1, 3]
+    assert estimate(1, 64) == 2
     assert estimate(128, 128) > estimate(127, 128)
 
 

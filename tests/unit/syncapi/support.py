@@ -116,7 +116,7 @@ class Store(Cells):
                 self.apply(
                     log_positions.reached(self, self.epoch, partition, self.offset, window_ms)
                 )
-            for found in (state(self, fold), index(self, fold, 600)):
+            for found in (state(self, fold, 600), index(self, fold, 600)):
                 for batches in grouped(self, found, 50):
                     self.write(batches, in_flight=1)
         return version_of(self.epoch, self.offset)

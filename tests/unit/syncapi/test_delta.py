@@ -14,7 +14,7 @@ from schemas.conversations import OwnState
 from schemas.heads import Head
 from schemas.limits import OFFSET_MAX
 from schemas.protocol import ConversationEntry
-from schemas.rows import ChangeRow, InboxRow, ModuleRow
+from schemas.rows import MODULES_MARK, ChangeRow, InboxRow
 from schemas.versions import version_of
 from syncapi import delta
 from syncapi.delta import CLOCK_SKEW_MS, READ_SIDE_MARGIN_MS, Collapsed
@@ -138,53 +138,72 @@ def test_collapse_tells_exactly_the_conversations_that_changed(
 
 # The cursor.
 
-items = st.lists(
+marks = st.lists(
     st.builds(
-        ModuleRow,
+        lambda window_ms, version: row(MODULES_MARK, window_ms, state_version=version),
         st.sampled_from([T0, T0 + WINDOW_MS]),
-        st.just("friends"),
-        st.sampled_from("xy"),
         st.integers(1, 20),
-        st.just("update"),
-        st.integers(1, 9),
     ),
     max_size=6,
 )
 
 
-@given(rows, items, st.integers(0, 20), st.integers(0, 20))
+@given(rows, marks, st.integers(0, 20), st.integers(0, 20))
 def test_a_cursor_never_goes_back_and_covers_all_that_was_read(
-    found: list[ChangeRow], modules: list[ModuleRow], version: int, modules_version: int
+    found: list[ChangeRow], marked: list[ChangeRow], version: int, modules_version: int
 ) -> None:
     before = cursor(version=version, modules_version=modules_version, window_ms=7)
-    after = delta.advance(before, found, modules)
-    assert after.version == max([version, *(one.version for one in found)])
-    assert after.modules_version == max([modules_version, *(one.version for one in modules)])
-    assert delta.collapse(found, after.version) == {}
-    assert all(one.version <= after.modules_version for one in modules)
+    after = delta.advance(before, [*found, *marked])
+    assert after.version == max([version, *(one.version for one in [*found, *marked])])
+    assert after.modules_version == max([modules_version, *(one.version for one in marked)])
+    assert delta.collapse([*found, *marked], after.version) == {}
+    assert not delta.may_have_items(after, marked)
 
 
-@given(rows, items)
+@given(rows, marks)
 def test_a_cursor_takes_the_window_of_the_change_it_stands_at(
-    found: list[ChangeRow], modules: list[ModuleRow]
+    found: list[ChangeRow], marked: list[ChangeRow]
 ) -> None:
-    after = delta.advance(cursor(), found, modules)
+    after = delta.advance(cursor(), [*found, *marked])
     if after.version:
-        assert after.window_ms in {r.window_ms for r in found if r.version == after.version}
+        at = {r.window_ms for r in [*found, *marked] if r.version == after.version}
+        assert after.window_ms in at
     if after.modules_version:
-        at = {r.window_ms for r in modules if r.version == after.modules_version}
+        at = {r.window_ms for r in marked if r.version == after.modules_version}
         assert after.modules_window_ms in at
 
 
 def test_a_cursor_that_saw_nothing_new_stays_as_it_is() -> None:
     before = cursor(version=9, window_ms=T0, modules_version=8, modules_window_ms=T0)
-    old = ModuleRow(T0 + 1, "friends", "x", 8, "update", 1)
-    assert delta.advance(before, [messaged(9, 1, at=T0 + 1)], [old]) == before
+    old = row(MODULES_MARK, T0 + 1, state_version=8)
+    assert delta.advance(before, [messaged(9, 1, at=T0 + 1), old]) == before
+
+
+def test_a_mark_is_no_conversation() -> None:
+    assert delta.collapse([row(MODULES_MARK, state_version=8)], 0) == {}
+
+
+def test_what_was_left_of_the_modules_is_read_without_a_mark() -> None:
+    left = cursor(version=9, modules_version=3, modules_to=7)
+    assert delta.may_have_items(left, [])
+    begun = delta.begin(left, [], b"", T0)
+    assert begun.modules_version == 7
+    told = replace(begun, below=0, heads_below_ms=0, modules_below=0)
+    assert not delta.may_have_items(delta.follow(left, told, b""), [])
+
+
+def test_the_read_side_is_looked_at_if_it_has_heads_or_may_have_got_some() -> None:
+    assert not delta.may_have_moved_sides(cursor(), [messaged(9, 1)])
+    assert delta.may_have_moved_sides(cursor(), [row(state_version=9)])
+    assert not delta.may_have_moved_sides(cursor(version=9), [row(state_version=9)])
+    assert delta.may_have_moved_sides(cursor(heads_digest=b"x"), [])
+    assert delta.sides_digest([], []) == b""
+    assert delta.sides_digest(["sg_1"], []), "a set without a head is a set"
 
 
 def test_nothing_but_versions_and_windows_of_a_cursor_moves() -> None:
     before = cursor(issued_at_ms=77)
-    after = delta.advance(before, [messaged(9, 1)], [])
+    after = delta.advance(before, [messaged(9, 1)])
     assert replace(after, version=0, window_ms=0) == before
 
 

@@ -139,8 +139,17 @@ def test_the_index_is_read_before_the_state() -> None:
     api.store.tables_read()
     api.next(first)
     found = [table for table in api.store.tables_read() if table in INDEX | STATE]
-    assert set(found[:3]) == INDEX
-    assert found[3:] == ["inbox", "conversation_heads"]
+    assert found == ["changes_by_user", "read_side_by_user", "inbox", "conversation_heads"]
+
+
+def test_without_news_the_index_alone_is_read() -> None:
+    api = Api()
+    api.store.add(*joined("sg_1"), ModuleChange(("ann",), "friends", "bob", "insert", 1))
+    answer = api.next(api.sync())
+    api.next(answer)
+    api.store.tables_read()
+    assert api.next(answer).cursor is None
+    assert api.store.tables_read() == ["changes_by_user"]
 
 
 def test_state_that_moves_on_after_the_index_was_read_is_at_least_as_new() -> None:
@@ -176,20 +185,19 @@ def test_a_message_entry_reads_no_state() -> None:
     assert not STATE & set(api.store.tables_read())
 
 
-def test_modules_have_a_cursor_of_their_own() -> None:
-    """Two tables are two reads, and two reads are no snapshot."""
+def test_modules_are_read_after_the_index_that_points_at_them() -> None:
     api = Api()
     api.store.add(*joined("sg_1"))
     first = api.sync()
-    item = ModuleChange(("ann",), "friends", "bob", "insert", 1)
-    at = api.store.add(item)
-    api.store.after["module_changes_by_user"] = lambda: api.store.add(message("sg_1", 9)) and None
+    at = api.store.add(ModuleChange(("ann",), "friends", "bob", "insert", 1))
+    newer = ModuleChange(("ann",), "friends", "eve", "insert", 1)
+    api.store.after["changes_by_user"] = lambda: api.store.add(newer) and None
     answer = api.next(first)
-    assert [found.item_id for found in answer.modules] == ["bob"]
-    stand = api.stand(answer)
-    assert stand.modules_version == at
-    assert stand.version < at
-    assert api.next(answer).modules == ()
+    assert {found.item_id for found in answer.modules} == {"bob"}, "newer than the mark: not yet"
+    assert api.stand(answer).modules_version == api.stand(answer).version == at
+    then = api.next(answer)
+    assert [found.item_id for found in then.modules] == ["eve"]
+    assert api.next(then).modules == ()
 
 
 def test_a_user_reads_his_own_partitions_only() -> None:
@@ -472,8 +480,8 @@ def test_the_cursor_is_fixed_before_the_first_page_is_read() -> None:
     api.store.tables_read()
     api.sync()
     found = [table for table in api.store.tables_read() if table in INDEX | STATE]
-    assert set(found[:2]) == {"changes_by_user", "module_changes_by_user"}
-    assert found.index("inbox") > 2
+    assert set(found[:2]) == {"changes_by_user", "read_side_by_user"}
+    assert found.index("inbox") == 2
     assert found[-1] == "conversation_heads", "and the inbox before the heads it names"
 
 
