@@ -24,6 +24,10 @@ log = logging.getLogger("diffusion.api")
 DEVICES_NOTED_MAX: Final = 50_000
 """Devices remembered, about 300 bytes each; who is forgotten is written once more than needed."""
 
+DEVICES_PER_USER_MAX: Final = 50
+"""Devices remembered, and so written, of one user: a client that makes up an id for every sync must
+not fill his partition."""
+
 DEVICE_NOTE_S: Final = 60
 """A device is written at most so often, however busy it is."""
 
@@ -54,6 +58,7 @@ class DeviceNotes:
         self._clock = clock
         self._ttl_s = ttl_s
         self._noted: OrderedDict[tuple[str, str], _Noted] = OrderedDict()
+        self._of_user: dict[str, int] = {}
         self._writes: set[asyncio.Task[None]] = set()
         self._warned_ms: int | None = None
 
@@ -67,6 +72,10 @@ class DeviceNotes:
         key, stand = (user_id, device_id), (cursor.epoch, cursor.version)
         if not self._is_due(key, stand, now_ms):
             _count("skipped")
+            return
+        others = self._of_user.get(user_id, 0)
+        if key not in self._noted and others >= DEVICES_PER_USER_MAX:
+            _count("dropped")
             return
         if len(self._writes) >= NOTES_IN_FLIGHT_MAX:
             _count("dropped")  # and not remembered: the next sync of the device tries again
@@ -95,10 +104,15 @@ class DeviceNotes:
         return stand != held.stand or not 0 <= age_ms < DEVICE_REFRESH_MS
 
     def _remember(self, key: tuple[str, str], noted: _Noted) -> None:
+        if key not in self._noted:
+            self._of_user[key[0]] = self._of_user.get(key[0], 0) + 1
         self._noted[key] = noted
         self._noted.move_to_end(key)
         while len(self._noted) > DEVICES_NOTED_MAX:
-            self._noted.popitem(last=False)
+            (user_id, _), _ = self._noted.popitem(last=False)
+            self._of_user[user_id] -= 1
+            if not self._of_user[user_id]:
+                del self._of_user[user_id]
 
     async def _write(self, key: tuple[str, str], device: Device) -> None:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -246,3 +247,26 @@ def test_corrections_name_whole_states() -> None:
     (entry,) = device.ask(correct=listed).conversations
     assert (entry.max_seq, entry.own) == (1, OwnState(membership_at_ms=T0))
     assert head(1).max_seq == entry.max_seq
+
+
+# Frames.
+
+
+@given(st.integers(0, 400), st.integers(0, 400), st.sampled_from([0, 1, 40]))
+@settings(max_examples=25, deadline=None)
+def test_a_correction_keeps_the_cap_and_makes_progress(here: int, gone: int, changed: int) -> None:
+    mine = rows_of(here)
+    theirs = rows_of(here + gone, **{f"sg_{n}": 9 for n in range(min(changed, here))})
+    asked = Correction(listed=(digests.listed(digests.WHOLE, theirs),))
+    found = correction.compare(asked, mine, Room(ANSWER_BYTES_MIN))
+    assert len(found.gone) * 4 // 3 <= ANSWER_BYTES_MIN
+    differs = gone or min(changed, here)
+    assert not differs or found.conversation_ids or found.gone
+    assert not (found.has_more and found.gone)
+
+
+def test_the_parts_of_many_ranges_keep_the_cap() -> None:
+    asked = Correction(split=tuple(KeyRange(10, n) for n in range(1_024)))
+    found = correction.compare(asked, rows_of(200), Room(ANSWER_BYTES_MIN))
+    assert 0 < len(found.parts) < 1_024
+    assert len(msgspec.json.encode(found.parts)) <= ANSWER_BYTES_MIN

@@ -237,12 +237,12 @@ def test_beyond_the_writes_under_way_a_note_is_dropped_and_tried_at_the_next_syn
         api = Api()
         api.store.open.clear()
         for number in range(NOTES_IN_FLIGHT_MAX + 5):
-            api.begin(f"d{number}")
+            api.begin(user=f"u{number}")
         assert len(api.notes._writes) == NOTES_IN_FLIGHT_MAX
         api.store.open.set()
         await api.notes.drain()
         assert api.written == NOTES_IN_FLIGHT_MAX
-        await api.note(f"d{NOTES_IN_FLIGHT_MAX}")
+        await api.note(user=f"u{NOTES_IN_FLIGHT_MAX}")
         assert api.written == NOTES_IN_FLIGHT_MAX + 1
 
     assert counted(course) == {"dropped": 5, "written": NOTES_IN_FLIGHT_MAX + 1}
@@ -252,7 +252,7 @@ def test_no_write_is_kept_when_it_is_done() -> None:
     async def course() -> None:
         api = Api()
         for number in range(200):
-            await api.note(f"d{number}")
+            await api.note(user=f"u{number}")
         assert not api.notes._writes
 
     run(course())
@@ -321,3 +321,29 @@ def test_a_row_lives_longer_than_the_refresh_of_a_quiet_device() -> None:
     shortest = ApiSettings(device_ttl_days=2).device_ttl_s
     assert shortest * 1_000 >= 2 * DEVICE_REFRESH_MS
     assert ApiSettings().device_ttl_s == 90 * 86_400
+
+
+def test_made_up_devices_of_one_user_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "DEVICES_PER_USER_MAX", 3)
+
+    async def course() -> None:
+        api = Api()
+        for number in range(9):
+            await api.note(f"made up {number}")
+        await api.note("phone", user="bob")
+        assert len(await devices_by_user.read(api.store, "ann")) == 3
+        assert len(await devices_by_user.read(api.store, "bob")) == 1
+
+    assert counted(course) == {"written": 4, "dropped": 6}
+
+
+def test_a_forgotten_device_makes_room_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "DEVICES_PER_USER_MAX", 1)
+    monkeypatch.setattr(devices, "DEVICES_NOTED_MAX", 1)
+
+    async def course() -> None:
+        api = Api()
+        for name, user in (("phone", "ann"), ("phone", "bob"), ("tablet", "ann")):
+            await api.note(name, user=user)
+
+    assert counted(course) == {"written": 3}

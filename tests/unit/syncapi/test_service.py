@@ -68,6 +68,7 @@ class Api:
         """The cursor of the last answer that had one, as a client keeps it."""
         self.service = SyncService(settings or Settings(), self.store, KEY, lambda: self.now_ms)
         self.service._heads._monotonic_s = lambda: self.now_ms / 1_000
+        self.service._states._monotonic_s = lambda: self.now_ms / 1_000
 
     def sync(self, asked: SyncRequest | None = None, user: str = "ann") -> SyncResponse:
         answer = run(self.service.sync(user, asked or request()))
