@@ -16,8 +16,8 @@ ALGORITHM: Final = "HS256"
 LEEWAY_S: Final = 30
 """Clocks of the issuer and of this service may differ by so much."""
 
-TOKEN_CHARS_MAX: Final = 8_192
-"""Longer headers are refused by common proxies anyway."""
+TOKEN_CHARS_MAX: Final = 8_000
+"""A header line of 8 KiB is what a WebSocket handshake takes, and common proxies do."""
 
 
 class NotAuthenticated(InputError):

@@ -140,8 +140,11 @@ def begin(
     nothing of it is told yet.
     """
     to = advance(cursor, rows)
-    if cursor.modules_to > to.modules_version:
-        to = replace(to, modules_version=cursor.modules_to)
+    # The modules are read after the index, all of which stands behind what it shows; so their line
+    # goes as far as the index's, also if a mark on the way is not in the snapshot.
+    modules_version = max(to.version, to.modules_version, cursor.modules_to)
+    if modules_version > to.modules_version:
+        to = replace(to, modules_version=modules_version, modules_window_ms=to.window_ms)
     return Rest(
         version=to.version,
         window_ms=to.window_ms,

@@ -59,10 +59,9 @@ class FullAnswers:
         """
         session, user_id = self._session, ground.user_id
         since = _start(ground, plan.modules)
-        rows, read_side = await asyncio.gather(
-            changes_by_user.read_since(session, user_id, 0, PAGE_ROWS),
-            read_side_by_user.read(session, user_id),
-        )
+        rows = await changes_by_user.read_since(session, user_id, 0, PAGE_ROWS)
+        # After the index: an empty set is believed until the index says that it may have changed.
+        read_side = await read_side_by_user.read(session, user_id)
         looked_at = await self._heads.read(read_side)
         found, pinned, total = await asyncio.gather(
             inbox.read_page(session, user_id, "", request.page_max + 1),
@@ -71,8 +70,11 @@ class FullAnswers:
         )
         room = Room(request.bytes_max)
         pinned = pinned if pinned is not None and room.ids(pinned) else None
+        stand = delta.advance(since, rows)
+        if plan.modules is None and stand.version > stand.modules_version:
+            stand = replace(stand, modules_version=stand.version, modules_window_ms=stand.window_ms)
         cursor = replace(
-            delta.with_crowd(delta.advance(since, rows), rows, ground),
+            delta.with_crowd(stand, rows, ground),
             heads_digest=delta.sides_digest(read_side, looked_at),
             pinned_digest=b"" if pinned is None else delta.pinned_digest(pinned),
         )
@@ -99,7 +101,9 @@ class FullAnswers:
                 since.modules_version,
                 modules.MODULE_ROWS_MAX + 1,
             )
-            items, resets, cursor = _modules(since, cursor, changed, request.modules_max, room)
+            items, resets, cursor = _modules(
+                plan.modules, cursor, changed, request.modules_max, room
+            )
         more = count < len(found)
         after = page[-1].conversation_id if page else ""
         return SyncResponse(
@@ -157,18 +161,22 @@ def _start(ground: Ground, modules: Cursor | None = None) -> Cursor:
 
 
 def _modules(
-    since: Cursor, cursor: Cursor, rows: list[ModuleRow], most: int, room: Room
+    held: Cursor, cursor: Cursor, rows: list[ModuleRow], most: int, room: Room
 ) -> tuple[tuple[ModuleEntry, ...], tuple[str, ...], Cursor]:
-    """Tell the modules' changes, too; what does not fit is left to the delta that follows."""
-    rest = replace(
-        delta.begin(since, (), b"", since.issued_at_ms), modules_version=cursor.modules_version
-    )
-    told = modules.page(since, rest, rows, most, room)
+    """Tell the modules' changes since the cursor that is `held`, too; what does not fit is left to
+    the delta that follows.
+    """
+    to = max(cursor.version, cursor.modules_version, held.modules_to)
+    rest = replace(delta.begin(replace(held, rest=None), (), b"", 0), modules_version=to)
+    told = modules.page(held, rest, rows, most, room)
     if told.rest.modules_below:
-        cursor = replace(
+        left = replace(
             cursor,
-            modules_version=since.modules_version,
-            modules_window_ms=since.modules_window_ms,
-            modules_to=cursor.modules_version,
+            modules_version=held.modules_version,
+            modules_window_ms=held.modules_window_ms,
+            modules_to=to,
         )
-    return told.items, told.resets, cursor
+        return told.items, told.resets, left
+    window_ms = max(cursor.window_ms, cursor.modules_window_ms)
+    moved = replace(cursor, modules_version=to, modules_window_ms=window_ms)
+    return told.items, told.resets, moved

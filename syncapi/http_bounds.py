@@ -7,6 +7,7 @@ API that holds connections should not have to hope for it. Refusals are problem 
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -22,13 +23,32 @@ HEAD_BYTES_MAX: Final = 65_536
 without making a head or a part of a body complete: trailers and chunk extensions too."""
 
 
+HEAD_SECONDS_MAX: Final = 20.0
+"""A head that is not complete by then is not coming: it is one packet, or a few."""
+
+
 class Http(HttpToolsProtocol):
-    """uvicorn's, with a bound, and with problem documents for what is no HTTP."""
+    """uvicorn's, with bounds, and with problem documents for what is no HTTP."""
 
     _pending_bytes = 0
+    _head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for a head."""
+        super().connection_made(transport)
+        self._head_timer = self.loop.call_later(HEAD_SECONDS_MAX, self._give_up)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no longer."""
+        self._stop_waiting()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Take what came; refuse it when too much of it means nothing yet."""
+        cycle: RequestResponseCycle | None = self.cycle  # none before the first request
+        answered = cycle is not None and cycle.response_complete
+        if answered and self._head_timer is None and not self._pending_bytes:
+            self._head_timer = self.loop.call_later(HEAD_SECONDS_MAX, self._give_up)
         self._pending_bytes += len(data)
         super().data_received(data)
         if self._pending_bytes > HEAD_BYTES_MAX and not self.transport.is_closing():
@@ -37,6 +57,7 @@ class Http(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Begin to answer; the next head counts anew."""
+        self._stop_waiting()
         self._pending_bytes = 0
         super().on_headers_complete()
 
@@ -53,6 +74,15 @@ class Http(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP."""
         self._refuse(Problem(400, "The request is not HTTP", msg))
+
+    def _stop_waiting(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _give_up(self) -> None:
+        self._head_timer = None
+        self.transport.close()
 
     def _refuse(self, problem: Problem) -> None:
         metrics.api_errors.labels(str(problem.status)).inc()

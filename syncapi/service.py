@@ -206,15 +206,11 @@ class SyncService:
     async def _read_index(self, cursor: Cursor, ground: Ground) -> Found:
         """Read the index, and the lists that it says may have changed. Nothing new: one read."""
         user_id, session = ground.user_id, self._session
+        rows, seen, filtered = await self._read_changes(cursor, ground)
+        # After the index: an empty set is believed until the index says that it may have changed.
         read_side: list[str] = []
-        if cursor.heads_digest:
-            (rows, seen, filtered), read_side = await asyncio.gather(
-                self._read_changes(cursor, ground), read_side_by_user.read(session, user_id)
-            )
-        else:
-            rows, seen, filtered = await self._read_changes(cursor, ground)
-            if delta.may_have_moved_sides(cursor, rows):
-                read_side = await read_side_by_user.read(session, user_id)
+        if delta.may_have_moved_sides(cursor, rows):
+            read_side = await read_side_by_user.read(session, user_id)
         items: list[ModuleRow] = []
         if delta.may_have_items(cursor, rows):
             items = await module_changes_by_user.read_newer(

@@ -14,7 +14,9 @@ import asyncio
 from typing import Any, Final, Protocol, cast
 
 import uvicorn
+from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame
 from websockets.http11 import Request
 
 from infra.clock import monotonic_s
@@ -79,6 +81,9 @@ class WebSocket(WebSocketsSansIOProtocol):
         """See `Line`."""
         if self.close_sent or self.disconnected or self.transport.is_closing():
             return
+        if not self.handshake_complete:
+            self.transport.abort()
+            return
         self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
         self.conn.send_close(code, reason)
         self.transport.write(b"".join(self.conn.data_to_send()))
@@ -89,6 +94,69 @@ class WebSocket(WebSocketsSansIOProtocol):
             self.read_paused = False
             self.transport.resume_reading()
         self.close_timer = self.loop.call_later(CLOSE_GRACE_S, self.transport.abort)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came. A handshake that is none is answered and ended here: uvicorn, which hands
+        its head over in one piece, would wait for more of it for ever.
+        """
+        super().data_received(data)
+        if not self.handshake_initiated and not self.transport.is_closing():
+            self.transport.write(b"".join(self.conn.data_to_send()))
+            self.transport.close()
+            self._linger()
+
+    def handle_close(self, event: Frame) -> None:
+        """End as the peer wishes, and soon."""
+        super().handle_close(event)
+        self._linger()
+
+    def handle_parser_exception(self) -> None:
+        """End with a peer that does not speak WebSocket, and soon."""
+        super().handle_parser_exception()
+        self._linger()
+
+    def keepalive_timeout(self) -> None:
+        """End, unless the ping waits behind an answer: whether that is taken, `taken` watches."""
+        if not self.writable.is_set() and not self.transport.is_closing():
+            self.pong_timer = None
+            self.pending_ping_payload = None
+            self.schedule_ping()
+            return
+        super().keepalive_timeout()
+        self._linger()
+
+    def shutdown(self) -> None:
+        """End with the server; uvicorn's stumbles over a connection that is closing already."""
+        if self.transport.is_closing():
+            self.transport.abort()
+            return
+        super().shutdown()
+        self._linger()
+
+    async def run_asgi(self) -> None:
+        """Run the app; what it leaves open is closed, and soon."""
+        await super().run_asgi()
+        if self.transport.is_closing():
+            self._linger()
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """Send. A refusal completes the handshake, too; uvicorn would log it as an error."""
+        await super().send(message)
+        refused = message["type"] == "websocket.http.response.body"
+        if refused and not message.get("more_body", False):
+            self.handshake_complete = True
+
+    def handle_cont(self, event: Frame) -> None:
+        """Collect a fragment; empty ones would be collected without bound."""
+        if event.data or event.fin:
+            super().handle_cont(event)
+
+    def _linger(self) -> None:
+        """Cut the line a little later: `transport.close` waits until all is read, for which a peer
+        that reads nothing makes it wait for ever, with all that is buffered.
+        """
+        if self.close_timer is None and not self.disconnected:
+            self.close_timer = self.loop.call_later(CLOSE_GRACE_S, self.transport.abort)
 
     def handle_ping(self) -> None:
         """Answer, unless the answers are not read: they would pile up without bound."""

@@ -184,12 +184,18 @@ def test_a_mark_is_no_conversation() -> None:
 
 
 def test_what_was_left_of_the_modules_is_read_without_a_mark() -> None:
-    left = cursor(version=9, modules_version=3, modules_to=7)
+    left = cursor(version=9, modules_version=3, modules_to=11)
     assert delta.may_have_items(left, [])
     begun = delta.begin(left, [], b"", T0)
-    assert begun.modules_version == 7
+    assert begun.modules_version == 11
     told = replace(begun, below=0, heads_below_ms=0, modules_below=0)
     assert not delta.may_have_items(delta.follow(left, told, b""), [])
+
+
+def test_the_line_of_the_modules_goes_as_far_as_that_of_the_index() -> None:
+    """Whatever stands behind an index row is readable when the modules are read, after it."""
+    begun = delta.begin(cursor(version=3, modules_version=3), [messaged(9, 1)], b"", T0)
+    assert (begun.version, begun.modules_version, begun.modules_window_ms) == (9, 9, T0)
 
 
 def test_the_read_side_is_looked_at_if_it_has_heads_or_may_have_got_some() -> None:

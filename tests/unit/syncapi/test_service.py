@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,7 +16,9 @@ from schemas.cursor import Cursor, PageToken, unseal
 from schemas.errors import RefusedTokenError
 from schemas.protocol import ALL_MODULES, Reason, SyncRequest, SyncResponse
 from schemas.versions import version_of
+from syncapi import full as full_module
 from syncapi import modules
+from syncapi import service as service_module
 from syncapi.delta import CURSOR_KEPT_MS, READ_SIDE_MARGIN_MS
 from syncapi.service import SyncService
 from tests.unit.infra.cassandra.support import Cells
@@ -566,3 +569,69 @@ def test_the_epoch_is_not_read_for_every_request() -> None:
     api.store.tables_read()
     api.next(first)
     assert "topic_epochs" not in api.store.tables_read()
+
+
+# Between two reads.
+
+
+class Race(Watched):
+    """A store in which something happens while the index is being read."""
+
+    armed: Callable[[], object] | None = None
+
+    async def aread(self, cql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        if self.armed is not None and table_of(cql) == "changes_by_user":
+            await asyncio.sleep(0)
+            do, self.armed = self.armed, None
+            do()
+        return await super().aread(cql, values)
+
+
+def side(group: str, stamp: int, *, on: bool, mode_epoch: int = 1) -> StateChange:
+    return StateChange(group, ("ann",), stamp, read_side=on, mode_epoch=mode_epoch)
+
+
+@pytest.mark.parametrize("emptied", [False, True])
+def test_an_empty_read_side_is_believed_only_as_of_the_index(emptied: bool) -> None:
+    """A switch between the two reads is past the cursor, and would never be looked for again."""
+    api = Api(Race())
+    api.store.add(*joined("sg_1", "sg_2"))
+    if emptied:
+        api.store.add(side("sg_2", 2, on=True))
+        answer = api.sync()
+        api.store.add(side("sg_2", 3, on=False, mode_epoch=2))
+        api.store.armed = lambda: api.store.add(side("sg_1", 2, on=True))
+        answer = api.next(answer)
+    else:
+        api.store.armed = lambda: api.store.add(side("sg_1", 2, on=True))
+        answer = api.sync()
+    api.now_ms += 400_000
+    api.store.head("sg_1", 10, api.now_ms)
+    told = api.next(answer)
+    assert [(entry.conversation_id, entry.max_seq) for entry in told.conversations] == [
+        ("sg_1", 10)
+    ]
+
+
+@pytest.mark.parametrize("most", [1_000, 2])
+def test_a_module_change_is_told_though_its_mark_is_not_in_the_snapshot(
+    most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than one page of newer rows lies above the mark, in a window that is not read again."""
+    monkeypatch.setattr(service_module, "PAGE_ROWS", 3)
+    monkeypatch.setattr(full_module, "PAGE_ROWS", 3)
+    api = Api()
+    groups = [f"sg_{n}" for n in range(5)]
+    api.store.add(*joined(*groups))
+    answer = api.sync()
+    api.store.add(ModuleChange(("ann",), "friends", "bob", "insert", 1))
+    for window in range(1, 4):
+        for n, group in enumerate(groups):
+            at_ms = T0 + window * WINDOW_MS
+            api.store.add(message(group, window * 10 + n), window_ms=at_ms)
+    api.service._changes_max = most
+    told: list[str] = []
+    for _ in range(4):
+        answer = api.next(answer)
+        told += [item.item_id for item in answer.modules]
+    assert told == ["bob"]

@@ -364,3 +364,64 @@ def test_a_drain_ends_in_time_whatever_is_under_way() -> None:
         api.thread.join(5)
         assert not api.thread.is_alive()
         assert 0.9 < time.monotonic() - started < 4
+
+
+# Who goes, and does not read what was still to come.
+
+
+def fill(sock: sockets.socket, line: Any) -> None:
+    """Ask for more than the system's buffers hold, and read nothing of it."""
+    frame = masked(Opcode.TEXT, msgspec.json.encode(ClientFrame(1, LARGE)))
+    for _ in range(400):
+        sock.sendall(frame)
+        time.sleep(0.005)
+        if not line.writable.is_set():
+            return
+    pytest.fail("all of it fits")
+
+
+@pytest.mark.parametrize("last", [masked(Opcode.CLOSE, b"\x03\xe8"), b"\xff\xff\xff\xff"])
+def test_a_line_that_is_closing_is_cut_though_the_rest_is_never_read(
+    last: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(served, "CLOSE_GRACE_S", 0.3)
+    with running() as api, raw(api, "many") as sock:
+        (line,) = api.server.server_state.connections
+        fill(sock, line)
+        sock.sendall(last)
+        wait(lambda: not api.server.server_state.connections)
+        assert len(api.hub) == 0
+
+
+def test_a_server_ends_with_a_line_that_is_closing_and_not_read() -> None:
+    with running() as api, raw(api, "many") as sock:
+        (line,) = api.server.server_state.connections
+        fill(sock, line)
+        sock.sendall(masked(Opcode.CLOSE, b"\x03\xe8"))
+        wait(lambda: len(api.hub) == 0)
+    # `running` waits for the end of the server, and fails if it does not come.
+
+
+@pytest.mark.parametrize(
+    "more", ["X-Long: " + "x" * 9_000, "\r\n".join(f"X-{n}: 1" for n in range(200))]
+)
+def test_a_handshake_that_is_none_is_answered_and_ended(more: str) -> None:
+    with running() as api, sockets.socket() as sock:
+        sock.settimeout(5)
+        sock.connect(("127.0.0.1", api.port))
+        sock.sendall(
+            f"GET /v1/connect HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+            f"{more}\r\n\r\n".encode()
+        )
+        while sock.recv(4_096):
+            pass  # until it is closed, whatever the answer is
+        wait(lambda: not api.server.server_state.connections)
+
+
+def test_refusals_write_no_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    with running() as api:
+        with pytest.raises(InvalidStatus):
+            api.dial(additional_headers={"Authorization": "Bearer nonsense"})
+        wait(lambda: not api.server.server_state.connections)
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
