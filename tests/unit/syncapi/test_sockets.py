@@ -385,6 +385,8 @@ def test_a_line_that_is_closing_is_cut_though_the_rest_is_never_read(
     last: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(served, "CLOSE_GRACE_S", 0.3)
+    # If the last frame waits unread behind others, it is the slow reader who is cut.
+    monkeypatch.setattr(served, "SEND_TIMEOUT_S", 3.0)
     with running() as api, raw(api, "many") as sock:
         (line,) = api.server.server_state.connections
         fill(sock, line)
@@ -393,7 +395,10 @@ def test_a_line_that_is_closing_is_cut_though_the_rest_is_never_read(
         assert len(api.hub) == 0
 
 
-def test_a_server_ends_with_a_line_that_is_closing_and_not_read() -> None:
+def test_a_server_ends_with_a_line_that_is_closing_and_not_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(served, "SEND_TIMEOUT_S", 3.0)
     with running() as api, raw(api, "many") as sock:
         (line,) = api.server.server_state.connections
         fill(sock, line)
