@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
 from consumers.coalesce import Fold
@@ -124,3 +124,14 @@ class Store(Cells):
     def head(self, conversation_id: str, seq: int, at_ms: int = T0) -> None:
         """A message reaches the head; its time, and that of the write, is `at_ms`."""
         self.apply(conversation_heads.message(self, conversation_id, seq, at_ms, at_ms))
+
+
+class Moody(Store):
+    """A store that may be away."""
+
+    error: Exception | None = None
+
+    async def aread(self, cql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        if self.error is not None:
+            raise self.error
+        return await super().aread(cql, values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import product
 from typing import Any
 
@@ -28,21 +28,10 @@ from schemas.protocol import SyncRequest, SyncResponse
 from syncapi.app import build
 from syncapi.auth import issue
 from tests import hostile
-from tests.unit.syncapi.support import Store, run
+from tests.unit.syncapi.support import Moody, run
 from tests.unit.syncapi.test_service import joined, message
 
 GOOD = {"device_id": "phone"}
-
-
-class Moody(Store):
-    """A store that may be away."""
-
-    error: Exception | None = None
-
-    async def aread(self, cql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        if self.error is not None:
-            raise self.error
-        return await super().aread(cql, values)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -22,22 +22,11 @@ from schemas.limits import ANSWER_BYTES_MAX, REQUEST_BYTES_MAX
 from schemas.protocol import PROTOCOL_VERSION, SyncRequest
 from syncapi.app import build
 from syncapi.auth import issue
-from tests.unit.syncapi.support import Store
+from tests.unit.syncapi.support import Moody
 from tests.unit.syncapi.test_service import joined, message
 
 PATH = "/v1/connect"
 REQUEST = SyncRequest(device_id="phone")
-
-
-class Moody(Store):
-    """A store that may be away."""
-
-    error: Exception | None = None
-
-    async def aread(self, cql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        if self.error is not None:
-            raise self.error
-        return await super().aread(cql, values)
 
 
 @pytest.fixture(scope="module")

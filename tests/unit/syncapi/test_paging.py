@@ -195,6 +195,21 @@ class World:
         if between is None:
             assert len(told) == len(set(told)), "told once"
 
+    def sync_while(self, client: Client, size: int, meanwhile: list[tuple[str, int]]) -> None:
+        """Sync while things happen between pages; the rest of them happens after, and is synced."""
+        left = iter(meanwhile)
+
+        def between() -> None:
+            op = next(left, None)
+            if op is not None:
+                self.do(op)
+
+        self.sync(client, size, between)
+        for op in left:
+            self.do(op)
+        self.now_ms += 2_000
+        self.sync(client, size)
+
     def check(self, client: Client) -> None:
         assert {cid: canonical(state) for cid, state in client.held.items()} == {
             cid: canonical(self.truth(cid)) for cid in self.own
@@ -244,18 +259,7 @@ def test_changes_between_pages_are_not_lost(
     world.sync(client)
     for op in [("join", n) for n in range(5)] + before:
         world.do(op)
-    left = iter(meanwhile)
-
-    def between() -> None:
-        op = next(left, None)
-        if op is not None:
-            world.do(op)
-
-    world.sync(client, size, between)
-    for op in left:
-        world.do(op)
-    world.now_ms += 2_000
-    world.sync(client, size)
+    world.sync_while(client, size, meanwhile)
     world.check(client)
 
 
@@ -283,18 +287,7 @@ def test_changes_between_pages_of_a_full_correction_are_not_lost(
     world, client = World(), Client()
     for op in [("join", n) for n in range(5)] + before:
         world.do(op)
-    left = iter(meanwhile)
-
-    def between() -> None:
-        op = next(left, None)
-        if op is not None:
-            world.do(op)
-
-    world.sync(client, size, between)
-    for op in left:
-        world.do(op)
-    world.now_ms += 2_000
-    world.sync(client, size)
+    world.sync_while(client, size, meanwhile)
     world.check(client)
 
 
