@@ -127,6 +127,13 @@ class Plan:
 def run(settings: Settings, plan: Plan, console: Console) -> Outcome:
     """Run the demonstration; raises `DiffusionError` when something cannot be started or done."""
     started = monotonic_s()
+    with own_system(settings, console) as system:
+        return _Demo(system, plan, console, started).run()
+
+
+@contextmanager
+def own_system(settings: Settings, console: Console) -> Iterator[System]:
+    """The whole system on `servers`, two of each worker, as the demonstration shows it."""
     with (
         servers(settings, console) as (used, folder),
         running(
@@ -137,7 +144,7 @@ def run(settings: Settings, plan: Plan, console: Console) -> Outcome:
             report=console.say,
         ) as system,
     ):
-        return _Demo(system, plan, console, started).run()
+        yield system
 
 
 @contextmanager

@@ -131,28 +131,28 @@ def decode_request(data: bytes, form: Format) -> SyncRequest:
     try:
         request = decode(data, SyncRequest, form)
     except UnreadableError:
-        _check(_peek(data, form))
+        check_version(_peek(data, form))
         raise
     check_version(request)
     return request
 
 
-def check_version(request: SyncRequest) -> None:
-    """Raise `UnsupportedVersionError` unless the request's version is spoken here."""
-    _check(request.v)
-
-
-class _Versioned(Struct):
+class Versioned(Struct):
     """What a request of any version has."""
 
     v: int = PROTOCOL_VERSION
 
 
-def _peek(data: bytes, form: Format) -> int:
+def _peek(data: bytes, form: Format) -> Versioned:
     try:
-        return decode(data, _Versioned, form).v
+        return decode(data, Versioned, form)
     except UnreadableError:
-        return PROTOCOL_VERSION
+        return Versioned()
+
+
+def check_version(request: SyncRequest | Versioned) -> None:
+    """Raise `UnsupportedVersionError` unless the request's version is spoken here."""
+    _check(request.v)
 
 
 def _check(version: int) -> None:

@@ -14,7 +14,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from litestar import Litestar, MediaType, Request, Response, get, post
-from litestar.di import NamedDependency, Provide
 from litestar.exceptions import InternalServerException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import SwaggerRenderPlugin
@@ -93,11 +92,13 @@ async def healthz() -> str:
 
 
 @get("/readyz", media_type=MediaType.TEXT, summary="The service can answer")
-async def readyz(request: Request[Any, Any, Any], service: NamedDependency[SyncService]) -> str:
+async def readyz(request: Request[Any, Any, Any]) -> str:
     """Say that a sync would be answered: Cassandra is there, the log has an epoch, and this
     process does not go away.
     """
-    hub: Hub = request.app.state.hub
+    state = request.app.state
+    hub: Hub = state.hub
+    service: SyncService = state.service
     hub.check_staying()
     await service.ready()
     return "ok"
@@ -128,18 +129,8 @@ def build(settings: Settings, session: Session, *, pokes: bool = False) -> Lites
             await app.state.service.drain()
             session.close()
 
-    authenticator = Authenticator(settings.api)
-
-    def provide_service(request: Request[Any, Any, Any]) -> SyncService:
-        service: SyncService = request.app.state.service
-        return service
-
     app = Litestar(
         route_handlers=[sync, connect, healthz, readyz, prometheus],
-        dependencies={
-            "service": Provide(provide_service, sync_to_thread=False),
-            "auth": Provide(lambda: authenticator, sync_to_thread=False),
-        },
         lifespan=[lifespan],
         exception_handlers={Exception: on_error},
         request_max_body_size=REQUEST_BYTES_MAX,
@@ -156,7 +147,7 @@ def build(settings: Settings, session: Session, *, pokes: bool = False) -> Lites
         ),
         logging_config=None,
     )
-    app.state.auth = authenticator
+    app.state.auth = Authenticator(settings.api)
     app.state.hub = hub
     app.openapi_schema.components.schemas = {
         **(app.openapi_schema.components.schemas or {}),

@@ -22,7 +22,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import msgspec
 from msgspec.structs import replace
 
 from schemas.cursor import Cursor, Rest
@@ -40,9 +39,6 @@ HEADS_DIGEST_BYTES: Final = 8
 
 NO_HEADS: Final = b"\0"
 """Stands for a read-side set without a head."""
-
-PINNED_DIGEST_BYTES: Final = 4
-"""2^32: the list is also told by the entries of the conversations in it."""
 
 CURSOR_KEPT_MS: Final = 3_600_000
 """A cursor that stands still is renewed after an hour, so that a device may then stay away for
@@ -130,21 +126,11 @@ def needs_own(change: Collapsed) -> bool:
     return bool(change.state_version) or not change.message_version
 
 
-def begin(
-    cursor: Cursor,
-    rows: Iterable[ChangeRow],
-    heads_digest: bytes,
-    now_ms: int,
-) -> Rest:
-    """Fix where the delta after `cursor` leads, from what one snapshot read of each table returned;
+def begin(cursor: Cursor, rows: Iterable[ChangeRow], heads_digest: bytes, now_ms: int) -> Rest:
+    """Fix where the delta after `cursor` leads, from what one snapshot read of the index returned;
     nothing of it is told yet.
     """
-    to = advance(cursor, rows)
-    # The modules are read after the index, all of which stands behind what it shows; so their line
-    # goes as far as the index's, also if a mark on the way is not in the snapshot.
-    modules_version = max(to.version, to.modules_version, cursor.modules_to)
-    if modules_version > to.modules_version:
-        to = replace(to, modules_version=modules_version, modules_window_ms=to.window_ms)
+    to = levelled(advance(cursor, rows))
     return Rest(
         version=to.version,
         window_ms=to.window_ms,
@@ -180,6 +166,18 @@ def advance(cursor: Cursor, rows: Iterable[ChangeRow]) -> Cursor:
         modules_version=modules_version,
         modules_window_ms=modules_window_ms,
     )
+
+
+def levelled(cursor: Cursor) -> Cursor:
+    """Take the line of the modules as far as that of the index.
+
+    The modules are read after the index, and all of them stands behind what it shows: also if a
+    mark on the way is not in the snapshot.
+    """
+    to = max(cursor.version, cursor.modules_version, cursor.modules_to)
+    if to == cursor.modules_version:
+        return cursor
+    return replace(cursor, modules_version=to, modules_window_ms=cursor.window_ms)
 
 
 def may_have_moved_sides(cursor: Cursor, rows: Iterable[ChangeRow]) -> bool:
@@ -390,10 +388,3 @@ def _entry(
 
 def _is_empty(entry: ConversationEntry) -> bool:
     return entry.max_seq is None and entry.read_seq is None and entry.own is None
-
-
-def pinned_digest(pinned: Sequence[str]) -> bytes:
-    """Sum up a list of pinned conversations; nothing for an empty one."""
-    if not pinned:
-        return b""
-    return hashlib.blake2b(msgspec.json.encode(pinned), digest_size=PINNED_DIGEST_BYTES).digest()

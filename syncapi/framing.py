@@ -13,6 +13,7 @@ from msgspec import Struct
 from schemas.encoding import (
     Coding,
     Format,
+    Versioned,
     check_version,
     decode,
     encode,
@@ -22,7 +23,6 @@ from schemas.encoding import (
 from schemas.errors import InputError, TooLargeError, UnreadableError
 from schemas.frames import ClientFrame, RequestId, ServerFrame
 from schemas.limits import REQUEST_BYTES_MAX
-from schemas.protocol import PROTOCOL_VERSION, SyncRequest
 
 Form: TypeAlias = Coding | None
 """How a frame is written: None is text, else binary in this coding."""
@@ -37,15 +37,11 @@ class Unread(NamedTuple):
     error: InputError
 
 
-class _Versioned(Struct):
-    v: int = PROTOCOL_VERSION
-
-
 class _Outline(Struct):
     """What can be read of a frame that does not fit: of another version, for instance."""
 
     id: RequestId
-    sync: _Versioned | None = None
+    sync: Versioned | None = None
 
 
 def read_frame(data: str | bytes) -> ClientFrame | Unread:
@@ -90,7 +86,7 @@ def _outlined(data: str | bytes, error: UnreadableError) -> Unread:
         return Unread(None, error)
     if outline.sync is not None:
         try:
-            check_version(SyncRequest("-", v=outline.sync.v))
+            check_version(outline.sync)
         except InputError as other:
             return Unread(outline.id, other)
     return Unread(outline.id, error)

@@ -14,13 +14,10 @@ from infra.cassandra import (
     changes_by_user,
     conversation_heads,
     inbox,
-    module_changes_by_user,
-    pinned_by_user,
     read_side_by_user,
 )
 from infra.cassandra.session import PAGE_ROWS, Session
 from schemas.cursor import Cursor, PageToken, seal, user_digest
-from schemas.limits import PINNED_MAX
 from schemas.protocol import (
     ALL_MODULES,
     ConversationEntry,
@@ -33,14 +30,9 @@ from schemas.rows import InboxRow, ModuleRow
 from schemas.versions import BEFORE_ALL
 from syncapi import delta, modules, snapshot
 from syncapi.heads import HeadCache
+from syncapi.lists import pinned_digest, read_items, read_pinned
 from syncapi.planner import Full, Ground
 from syncapi.room import Room
-
-
-async def read_pinned(session: Session, user_id: str) -> tuple[str, ...] | None:
-    """The list of pinned conversations; None if it is too long to be told."""
-    pinned = await pinned_by_user.read(session, user_id)
-    return tuple(pinned) if len(pinned) <= PINNED_MAX else None
 
 
 class FullAnswers:
@@ -58,7 +50,6 @@ class FullAnswers:
         left to the next delta.
         """
         session, user_id = self._session, ground.user_id
-        since = _start(ground, plan.modules)
         rows = await changes_by_user.read_since(session, user_id, 0, PAGE_ROWS)
         # After the index: an empty set is believed until the index says that it may have changed.
         read_side = await read_side_by_user.read(session, user_id)
@@ -70,13 +61,11 @@ class FullAnswers:
         )
         room = Room(request.bytes_max)
         pinned = pinned if pinned is not None and room.ids(pinned) else None
-        stand = delta.advance(since, rows)
-        if plan.modules is None and stand.version > stand.modules_version:
-            stand = replace(stand, modules_version=stand.version, modules_window_ms=stand.window_ms)
+        stand = delta.levelled(delta.advance(_start(ground, plan.modules), rows))
         cursor = replace(
             delta.with_crowd(stand, rows, ground),
             heads_digest=delta.sides_digest(read_side, looked_at),
-            pinned_digest=b"" if pinned is None else delta.pinned_digest(pinned),
+            pinned_digest=b"" if pinned is None else pinned_digest(pinned),
         )
         trial = Room(room.bytes_left)
         count = snapshot.fitting(found, request.page_max, trial)
@@ -93,14 +82,7 @@ class FullAnswers:
         items: tuple[ModuleEntry, ...] = ()
         resets: tuple[str, ...] = (ALL_MODULES,)
         if plan.modules is not None:
-            # After the index, whose marks point at them.
-            changed = await module_changes_by_user.read_newer(
-                session,
-                user_id,
-                delta.scan_from_ms(since.modules_window_ms, ground),
-                since.modules_version,
-                modules.MODULE_ROWS_MAX + 1,
-            )
+            changed = await read_items(session, plan.modules, ground)
             items, resets, cursor = _modules(
                 plan.modules, cursor, changed, request.modules_max, room
             )
@@ -149,34 +131,40 @@ class FullAnswers:
 
 def _start(ground: Ground, modules: Cursor | None = None) -> Cursor:
     """Cursor of who has nothing, but for the module changes up to those of `modules`."""
-    return Cursor(
+    start = Cursor(
         user_digest=user_digest(ground.user_id),
         epoch=ground.epoch,
         version=BEFORE_ALL,
-        modules_version=BEFORE_ALL if modules is None else modules.modules_version,
+        modules_version=BEFORE_ALL,
         window_ms=0,
-        modules_window_ms=0 if modules is None else modules.modules_window_ms,
+        modules_window_ms=0,
         issued_at_ms=ground.now_ms,
+    )
+    if modules is None:
+        return start
+    return replace(
+        start,
+        modules_version=modules.modules_version,
+        modules_window_ms=modules.modules_window_ms,
+        modules_to=modules.modules_to,
     )
 
 
 def _modules(
     held: Cursor, cursor: Cursor, rows: list[ModuleRow], most: int, room: Room
 ) -> tuple[tuple[ModuleEntry, ...], tuple[str, ...], Cursor]:
-    """Tell the modules' changes since the cursor that is `held`, too; what does not fit is left to
-    the delta that follows.
+    """Tell the modules' changes since the cursor that is `held`, too, up to where `cursor` is; what
+    does not fit is left to the delta that follows.
     """
-    to = max(cursor.version, cursor.modules_version, held.modules_to)
+    to = cursor.modules_version
     rest = replace(delta.begin(replace(held, rest=None), (), b"", 0), modules_version=to)
     told = modules.page(held, rest, rows, most, room)
-    if told.rest.modules_below:
-        left = replace(
-            cursor,
-            modules_version=held.modules_version,
-            modules_window_ms=held.modules_window_ms,
-            modules_to=to,
-        )
-        return told.items, told.resets, left
-    window_ms = max(cursor.window_ms, cursor.modules_window_ms)
-    moved = replace(cursor, modules_version=to, modules_window_ms=window_ms)
-    return told.items, told.resets, moved
+    if not told.rest.modules_below:
+        return told.items, told.resets, replace(cursor, modules_to=0)
+    left = replace(
+        cursor,
+        modules_version=held.modules_version,
+        modules_window_ms=held.modules_window_ms,
+        modules_to=to,
+    )
+    return told.items, told.resets, left

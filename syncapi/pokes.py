@@ -107,8 +107,12 @@ class PokeFeed:
         metrics.api_poke_feed_gaps.inc()
         look_s = check_s = monotonic_s()
         while not self._stop.is_set():
-            for record in tail.read(max(0.0, look_s - monotonic_s())):
+            records = tail.read(max(0.0, look_s - monotonic_s()))
+            for record in records:
                 self._saw(record.partition, record.offset, record.value, record.at_ms)
+            if records:
+                lag_ms = max(0, now_ms() - records[-1].at_ms)
+                metrics.api_poke_feed_lag_seconds.set(lag_ms / 1_000)
             now_s = monotonic_s()
             if now_s < look_s:
                 continue
@@ -128,7 +132,6 @@ class PokeFeed:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return  # a dead letter of the materializers, who need more of it than we
         self._book.saw(partition, offset, users, at_ms)
-        metrics.api_poke_feed_lag_seconds.set(max(0, now_ms() - at_ms) / 1_000)
 
     def _look(self, admin: Admin, tail: Tail) -> None:
         committed: dict[int, int] = {}

@@ -18,7 +18,6 @@ from infra.cassandra import (
     conversation_heads,
     inbox,
     log_positions,
-    module_changes_by_user,
     read_side_by_user,
     topic_epochs,
 )
@@ -36,8 +35,9 @@ from schemas.topics import CHANGES
 from schemas.versions import BEFORE_ALL, version_of
 from syncapi import correction, delta, modules, planner, snapshot
 from syncapi.devices import DeviceNotes
-from syncapi.full import FullAnswers, read_pinned
+from syncapi.full import FullAnswers
 from syncapi.heads import HeadCache
+from syncapi.lists import pinned_digest, read_items, read_pinned
 from syncapi.planner import Correct, Delta, Full, Ground, NextPage
 from syncapi.room import Room
 from syncapi.states import Place, StateCache
@@ -147,12 +147,7 @@ class SyncService:
             return reset
         if isinstance(plan, Correct):
             return await self._correct(plan, found, request, ground)
-        rest = cursor.rest or delta.begin(
-            cursor,
-            found.snapshot,
-            found.heads_digest,
-            ground.now_ms,
-        )
+        rest = cursor.rest or delta.begin(cursor, found.snapshot, found.heads_digest, ground.now_ms)
         changes = delta.collapse(found.rows, cursor.version, rest.version)
         if cursor.rest is None and len(changes) > self._changes_max:
             return Full(Reason.TOO_MANY, cursor)
@@ -177,7 +172,7 @@ class SyncService:
         items = modules.page(cursor, page.rest, found.modules, request.modules_max, room)
         digest = cursor.pinned_digest
         if pinned is not None:
-            changed = delta.pinned_digest(pinned)
+            changed = pinned_digest(pinned)
             pinned = pinned if changed != digest and room.ids(pinned) else None
             digest = changed if pinned is not None else digest
         moved = delta.follow(cursor, items.rest, digest)
@@ -213,13 +208,7 @@ class SyncService:
             read_side = await read_side_by_user.read(session, user_id)
         items: list[ModuleRow] = []
         if delta.may_have_items(cursor, rows):
-            items = await module_changes_by_user.read_newer(
-                session,
-                user_id,
-                delta.scan_from_ms(cursor.modules_window_ms, ground),
-                cursor.modules_version,
-                modules.MODULE_ROWS_MAX + 1,
-            )
+            items = await read_items(session, cursor, ground)
         heads = await self._heads.read(read_side) if read_side else []
         return Found(rows, seen, filtered, items, heads, delta.sides_digest(read_side, heads))
 

@@ -70,7 +70,7 @@ class StateCache:
         self._monotonic_s = monotonic_s
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._rows_kept = 0
-        self._reads: dict[Place, asyncio.Task[_Kept]] = {}
+        self._reads: dict[Place, asyncio.Task[tuple[bytes, Sequence[DigestRow]]]] = {}
         self._at_once = asyncio.Semaphore(READS_AT_ONCE)
 
     async def root(self, place: Place, theirs: bytes, heads: Sequence[Head]) -> bytes:
@@ -81,7 +81,8 @@ class StateCache:
             if age_s <= (ROOT_KEPT_S if held.root == theirs else ROWS_KEPT_S):
                 self._kept.move_to_end(place.user_id)
                 return held.root
-        return (await self._read(place, heads)).root
+        root, _ = await self._read(place, heads)
+        return root
 
     async def rows(
         self, place: Place, heads: Sequence[Head], *, now: bool = False
@@ -93,11 +94,10 @@ class StateCache:
         fresh = held is not None and self._monotonic_s() - held.at_s <= ROWS_KEPT_S
         if held is not None and fresh and not now and held.place == place and held.rows is not None:
             return held.rows, True
-        rows = (await self._read(place, heads)).rows
-        assert rows is not None
+        _, rows = await self._read(place, heads)
         return rows, False
 
-    async def _read(self, place: Place, heads: Sequence[Head]) -> _Kept:
+    async def _read(self, place: Place, heads: Sequence[Head]) -> tuple[bytes, Sequence[DigestRow]]:
         """Read, once for all who wait for the same."""
         reading = self._reads.get(place)
         if reading is None:
@@ -106,14 +106,15 @@ class StateCache:
             reading.add_done_callback(lambda _: self._reads.pop(place, None))
         try:
             # Shielded: who goes away while he waits must not take the read from the others.
-            kept = await asyncio.shield(reading)
+            return await asyncio.shield(reading)
         except asyncio.CancelledError:
             if reading.cancelled():
                 raise StoreUnavailable("The read that was shared ended early. Ask again.") from None
             raise
-        return kept
 
-    async def _read_now(self, place: Place, looked_at: Sequence[Head]) -> _Kept:
+    async def _read_now(
+        self, place: Place, looked_at: Sequence[Head]
+    ) -> tuple[bytes, Sequence[DigestRow]]:
         async with self._at_once:
             at_s = self._monotonic_s()
             found = [
@@ -128,17 +129,17 @@ class StateCache:
             )
             # Hashing 50,000 rows takes a good part of a second, in which others are answered.
             rows = await asyncio.to_thread(_digests, found, heads)
-        kept = _Kept(place, at_s, root_of(rows), rows)
-        self._keep(kept, rows)
-        return _Kept(place, at_s, kept.root, rows)
+        root = root_of(rows)
+        self._keep(_Kept(place, at_s, root, rows), len(rows))
+        return root, rows
 
-    def _keep(self, kept: _Kept, rows: Sequence[DigestRow]) -> None:
+    def _keep(self, kept: _Kept, count: int) -> None:
         user_id = kept.place.user_id
         before = self._kept.pop(user_id, None)
         if before is not None and before.rows is not None:
             self._rows_kept -= len(before.rows)
         self._kept[user_id] = kept
-        self._rows_kept += len(rows)
+        self._rows_kept += count
         if len(self._kept) > ROOTS_KEPT_MAX:
             _, oldest = self._kept.popitem(last=False)
             self._rows_kept -= len(oldest.rows or ())

@@ -22,8 +22,8 @@ from typing import Any, Final
 
 from diffusion.bench.sockets import Socket
 from diffusion.console import Console
-from diffusion.demo import MATERIALIZERS, STREAM_WORKERS, servers
-from diffusion.system import System, running
+from diffusion.demo import own_system
+from diffusion.system import System
 from infra.clock import monotonic_s, now_ms
 from infra.files import allow_open_files
 from infra.settings import Settings
@@ -102,15 +102,10 @@ def run(settings: Settings, plan: Plan, console: Console) -> Outcome:
         update={"connections_max": max(plan.connections, settings.api.connections_max)}
     )
     with (
-        servers(settings.model_copy(update={"api": room}), console) as (used, folder),
-        running(
-            used,
-            logs=folder / "logs",
-            stream_workers=STREAM_WORKERS,
-            materializers=MATERIALIZERS,
-            report=console.say,
-        ) as system,
-        WriteProducer(used.kafka.bootstrap_servers, extra=used.kafka.options) as producer,
+        own_system(settings.model_copy(update={"api": room}), console) as system,
+        WriteProducer(
+            system.settings.kafka.bootstrap_servers, extra=system.settings.kafka.options
+        ) as producer,
     ):
         return asyncio.run(_Bench(system, producer, plan, console).run())
 

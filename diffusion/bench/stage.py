@@ -19,7 +19,7 @@ from typing import Final
 from diffusion.bench.chats import Account
 from diffusion.bench.measure import cpu_ms
 from diffusion.console import Console
-from diffusion.demo import own_servers
+from diffusion.demo import MATERIALIZERS, STREAM_WORKERS, own_servers
 from diffusion.local import managed
 from diffusion.oracle import Oracle, compare
 from diffusion.system import System, running
@@ -33,8 +33,6 @@ from sdk.backend import WriteProducer
 from sdk.client import HttpTransport, SyncClient
 from syncapi.delta import CLOCK_SKEW_MS
 
-STREAM_WORKERS: Final = 2
-MATERIALIZERS: Final = 2
 API: Final = "api"
 
 SIZE_MAX: Final = 100_000
