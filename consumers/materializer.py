@@ -11,8 +11,9 @@ The next batch is taken only when all rows of this one are acknowledged by a quo
 that is readable means that every smaller version of that user is too, or is superseded. A
 materializer that lost its partitions without knowing writes what its successor writes too.
 
-State comes before the index that points at it: positions and inboxes are acknowledged before the
-first index row is sent, because readers go the other way, from the index to the state.
+State comes before the index that points at it: positions, inboxes, the lists beside them and module
+rows are acknowledged before the first index row is sent, because readers go the other way, from the
+index to the state.
 """
 
 from __future__ import annotations

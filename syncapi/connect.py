@@ -13,11 +13,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import math
 from typing import Any, Final
 
 from litestar import WebSocket, websocket
-from litestar.status_codes import HTTP_401_UNAUTHORIZED, HTTP_500_INTERNAL_SERVER_ERROR
+from litestar.status_codes import HTTP_500_INTERNAL_SERVER_ERROR
 from msgspec.structs import replace
 
 from infra import metrics
@@ -30,7 +29,7 @@ from syncapi.answers import answered
 from syncapi.auth import Authenticator, NotAuthenticated
 from syncapi.connections import IN_FLIGHT_MAX, Connection, Gone, Hub, NoRoom, SlowReader
 from syncapi.framing import Form, Unread, coding_of, read_frame
-from syncapi.problems import problem_of
+from syncapi.problems import headers_of, problem_of
 from syncapi.service import SyncService
 from syncapi.sockets import LINE, SEND_TIMEOUT_S, Line
 
@@ -91,11 +90,8 @@ async def _refuse(socket: Socket, problem: Problem) -> None:
         await socket.close(4_000 + problem.status, problem.title)
         return
     headers = [(b"content-type", PROBLEM_TYPE.encode()), (b"cache-control", b"no-store")]
-    if problem.status == HTTP_401_UNAUTHORIZED:
-        headers.append((b"www-authenticate", b"Bearer"))
-    if problem.retry_after_ms is not None:
-        seconds = max(1, math.ceil(problem.retry_after_ms / 1_000))
-        headers.append((b"retry-after", str(seconds).encode()))
+    for name, value in headers_of(problem).items():
+        headers.append((name.lower().encode(), value.encode()))
     start = {
         "type": "websocket.http.response.start",
         "status": problem.status,

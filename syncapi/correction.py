@@ -14,8 +14,9 @@ from typing import Final
 from schemas import digests, sketch
 from schemas.digests import DigestRow
 from schemas.limits import CONVERSATIONS_PER_CORRECTION_MAX, RANGE_DIGEST_BYTES
-from schemas.protocol import ConversationEntry, Correction, RangeDigests, merge
+from schemas.protocol import ConversationEntry, Correction, RangeDigests
 from syncapi.room import Room
+from syncapi.snapshot import state_of
 
 GONE_BYTES: Final = RANGE_DIGEST_BYTES
 """Of one row in `gone`: a row hash, or an id of a sketch, which is as long."""
@@ -107,8 +108,7 @@ def root_after(rows: Sequence[DigestRow], entries: Iterable[ConversationEntry]) 
     told = {entry.conversation_id: entry for entry in entries}
     root = digests.root_of(row for row in rows if row.conversation_id not in told)
     for entry in told.values():
-        state = digests.digest_row(merge(None, entry))
-        root = digests.moved_root(root, new=state.digest)
+        root = digests.moved_root(root, new=digests.row_digest(state_of(entry)))
     return root
 
 

@@ -8,6 +8,7 @@ failed, and a person will read it.
 from __future__ import annotations
 
 import logging
+import math
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -77,6 +78,16 @@ def problem_of(error: Exception) -> Problem:
     )
 
 
+def headers_of(problem: Problem) -> dict[str, str]:
+    """Headers that go with a problem, whatever the transport: what to send, or when to return."""
+    headers: dict[str, str] = {}
+    if problem.status == HTTP_401_UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
+    if problem.retry_after_ms is not None:
+        headers["Retry-After"] = str(max(1, math.ceil(problem.retry_after_ms / 1_000)))
+    return headers
+
+
 def on_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """Answer with the problem document of an error; log it if it is our fault."""
     problem = problem_of(error)
@@ -85,12 +96,9 @@ def on_error(request: Request[Any, Any, Any], error: Exception) -> Response[byte
         headers.update(error.headers or {})
     elif isinstance(error, UnsupportedContent):
         headers.update(error.headers)
+    headers.update(headers_of(problem))
     if problem.status >= HTTP_500_INTERNAL_SERVER_ERROR:
         log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    if problem.status == HTTP_401_UNAUTHORIZED:
-        headers["WWW-Authenticate"] = "Bearer"
-    if problem.status == HTTP_503_SERVICE_UNAVAILABLE:
-        headers["Retry-After"] = str(RETRY_AFTER_S)
     metrics.api_errors.labels(str(problem.status)).inc()
     return Response(
         encode(problem, Format.JSON),
