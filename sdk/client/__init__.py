@@ -13,6 +13,7 @@ standard library's SQLite.
 from schemas.conversations import ConversationState
 from schemas.protocol import Reason, SyncRequest, SyncResponse
 from sdk.client.client import SyncClient
+from sdk.client.course import SyncCourse
 from sdk.client.errors import (
     AuthError,
     ClientError,
@@ -32,7 +33,6 @@ from sdk.client.kinds import Kinds
 from sdk.client.pending import PendingEntry, PendingItem
 from sdk.client.report import SyncReport
 from sdk.client.rows import ConversationView
-from sdk.client.session import SyncSession
 from sdk.client.transport import HttpTransport, Traffic, Transport
 
 __all__ = [
@@ -57,10 +57,10 @@ __all__ = [
     "StoreOwnerError",
     "StoreVersionError",
     "SyncClient",
+    "SyncCourse",
     "SyncReport",
     "SyncRequest",
     "SyncResponse",
-    "SyncSession",
     "Traffic",
     "Transport",
 ]

@@ -1,6 +1,6 @@
 """What an answer is: its place in the course of a sync, and whether its contents keep the bounds.
 
-Pure. The session (`sdk.client.session`) decides what follows from it.
+Pure. The course (`sdk.client.course`) decides what follows from it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from sdk.client.errors import InvalidAnswerError
 class Event(Enum):
     """What came back, as far as the course of the sync is concerned.
 
-    The last four do not come from the server: they are what a look at the own state says.
+    The last six do not come from the server alone: they are what a look at the own state says.
     """
 
     DELTA = "delta"
@@ -42,6 +42,8 @@ class Event(Enum):
     DIFFERENT = "different states"
     UNSETTLED = "different states, after deltas enough"
     HOPELESS = "different states, once more than allowed"
+    TOP_ONLY = "first page, whose rest is put off"
+    PUT_OFF = "different states, and no full correction yet"
 
 
 def event_of(response: SyncResponse) -> Event:

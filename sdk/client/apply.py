@@ -63,7 +63,9 @@ def apply(db: sqlite3.Connection, ops: StoreOps, now_ms: int) -> Applied:
     after = ops.after
     db.execute(
         "UPDATE sync_state SET cursor = ?, page = ?, generation = ?, revision = ?,"
-        " reset_reason = ?, total = ?, ticket = ?, synced_at_ms = ?",
+        " reset_reason = ?, total = ?, ticket = ?, synced_at_ms = ?,"
+        " full_at_ms = CASE WHEN ? THEN ? ELSE full_at_ms END,"
+        " verified_at_ms = CASE WHEN ? THEN ? ELSE verified_at_ms END",
         (
             after.cursor,
             after.page,
@@ -73,6 +75,8 @@ def apply(db: sqlite3.Connection, ops: StoreOps, now_ms: int) -> Applied:
             after.total,
             ticket,
             now_ms,
+            *(ops.begins, now_ms),
+            *(ops.remove_older, now_ms),
         ),
     )
     return Applied(enqueued=len(changes), removed=removed)

@@ -1,6 +1,6 @@
 """The client that an app embeds: a thin shell that joins session, transport and store.
 
-No decision about the sync is made here; those are in `sdk.client.session`. The shell reads the
+No decision about the sync is made here; those are in `sdk.client.course`. The shell reads the
 clock, draws the jitter, and lets one sync run at a time. All methods may be called from any thread;
 reading the list does not wait for a sync that waits for the network.
 
@@ -28,11 +28,11 @@ from typing import Self
 from schemas import limits as contract
 from schemas.conversations import ConversationState
 from sdk.client import limits
+from sdk.client.course import SyncCourse
 from sdk.client.errors import ClientError
 from sdk.client.pending import PendingEntry, PendingItem
 from sdk.client.report import SyncReport, Tally
 from sdk.client.rows import ConversationView
-from sdk.client.session import SyncSession
 from sdk.client.store import Store
 from sdk.client.transport import HttpTransport, Transport
 
@@ -180,7 +180,7 @@ class SyncClient:
 
     def _sync(self, *, fresh: bool, verify: bool) -> SyncReport:
         tally = Tally(self._transport.traffic, self._clock())
-        session = SyncSession(
+        session = SyncCourse(
             self._store.load(),
             self._device_id,
             fresh=fresh,

@@ -29,11 +29,12 @@ from sdk.client.limits import STORE_BUSY_MS
 APPLICATION_ID: Final = 0x57444631
 """`WDF1`: tells this store from any other SQLite file."""
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 """Number of the newest migration.
 
 1: sync state, conversations, drafts, modules, pending;
-2: the number of conversations, as told by the server.
+2: the number of conversations, as told by the server;
+3: when everything was fetched and compared; order and leases of the pending queue.
 """
 
 SQLITE_VERSION_MIN: Final = (3, 24, 0)

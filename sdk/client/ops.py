@@ -1,4 +1,4 @@
-"""What passes between session and store: where the store stands, and what it has to do. Pure."""
+"""What passes between course and store: where the store stands, and what it has to do. Pure."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ class StoredState:
 
     `reason` says why the full correction that is under way, or the last one, was begun (a value of
     `schemas.protocol.Reason`), and `total` how many conversations the server said there are.
+    The last two are kept by the store, by the clock of the device, which may be wrong: when the
+    last full correction was begun, and when all that is held was last seen to be the server's.
     """
 
     cursor: str | None = None
@@ -21,6 +23,8 @@ class StoredState:
     revision: int = 0
     reason: str | None = None
     total: int | None = None
+    full_at_ms: int | None = None
+    verified_at_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +38,8 @@ class StoreOps:
     - if there is a list `pinned`, pin the conversations in it, and unpin the others;
     - remove the conversations of `remove`;
     - enqueue what changed;
-    - if `remove_older`, drop the rows of older generations;
-    - store `after`.
+    - if `remove_older`, drop the rows of older generations: everything is now the server's;
+    - store `after`; if a full correction `begins`, the time, too.
     """
 
     revision: int
@@ -46,6 +50,7 @@ class StoreOps:
     module_resets: tuple[str, ...] = ()
     pinned: tuple[str, ...] | None = None
     remove: tuple[str, ...] = ()
+    begins: bool = False
     remove_older: bool = False
     forget: bool = False
 

@@ -76,7 +76,8 @@ class Store:
         """Read where the sync stands."""
         with self._use() as db:
             row = db.execute(
-                "SELECT cursor, page, generation, revision, reset_reason, total FROM sync_state"
+                "SELECT cursor, page, generation, revision, reset_reason, total, full_at_ms,"
+                " verified_at_ms FROM sync_state"
             ).fetchone()
         return StoredState(*row)
 

@@ -27,7 +27,7 @@ PURE_EXTERNALS = frozenset(
 PURE = ("schemas", "streams.policy", "streams.activity", "streams.diffusion", "streams.effects", "consumers.coalesce",
         "syncapi.planner", "syncapi.delta", "syncapi.modules", "syncapi.snapshot", "syncapi.correction",
         "syncapi.room", "syncapi.negotiation", "syncapi.framing", "syncapi.poke_book",
-        "sdk.client.session", "sdk.client.answers", "sdk.client.correction")  # fmt: skip
+        "sdk.client.course", "sdk.client.answers", "sdk.client.correction")  # fmt: skip
 IMPURE = frozenset({"schemas.__main__"})
 
 FORBIDDEN_WORDS = re.compile(

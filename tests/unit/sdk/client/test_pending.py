@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from schemas.conversations import OwnState
 from schemas.protocol import ConversationEntry, ModuleEntry
+from sdk.client.course import SyncCourse
 from sdk.client.kinds import Kinds
 from sdk.client.limits import DETAIL_CHARS_MAX, RETRY_BASE_MS, RETRY_MAX_MS
 from sdk.client.pending import PendingEntry, pause_ms
-from sdk.client.session import SyncSession
 from sdk.client.store import Store
 from tests.unit.sdk.client.support import T0, delta, entry, first
 
@@ -21,7 +21,7 @@ from tests.unit.sdk.client.support import T0, delta, entry, first
 @pytest.fixture
 def store() -> Iterator[Store]:
     store = Store(":memory:", "u1", "phone")
-    session = SyncSession(store.load(), "phone")
+    session = SyncCourse(store.load(), "phone")
     session.next_request()
     store.apply(session.receive(first(cursor="c0")), T0)
     yield store
@@ -31,7 +31,7 @@ def store() -> Iterator[Store]:
 def change(
     store: Store, *entries: ConversationEntry, now_ms: int = T0, modules: tuple = ()
 ) -> None:
-    session = SyncSession(store.load(), "phone")
+    session = SyncCourse(store.load(), "phone")
     session.next_request()
     store.apply(session.receive(delta(*entries, modules=modules)), now_ms)
 

@@ -16,10 +16,10 @@ from schemas.conversations import ConversationState, OwnState, is_listed
 from schemas.protocol import KeyRange, ModuleEntry, RangeDigests, Reason, SyncResponse, merge
 from sdk.client import database
 from sdk.client.apply import Applied
+from sdk.client.course import SyncCourse
 from sdk.client.errors import StoreConflictError, StoreError, StoreOwnerError
 from sdk.client.kinds import Kinds
 from sdk.client.rows import SELECT_LIST
-from sdk.client.session import SyncSession
 from sdk.client.store import _UNREAD_TOTAL, Store
 from tests.unit.sdk.client.support import (
     T0,
@@ -42,7 +42,7 @@ def store() -> Iterator[Store]:
 
 def feed(store: Store, *answers: SyncResponse, fresh: bool = False, now_ms: int = T0) -> Applied:
     """Apply answers that belong to one sync; return what the last one did."""
-    session = SyncSession(store.load(), "phone", fresh=fresh)
+    session = SyncCourse(store.load(), "phone", fresh=fresh)
     applied = Applied(0, 0)
     for answer in answers:
         assert session.next_request() is not None
@@ -230,7 +230,7 @@ def test_nothing_of_another_user_is_left_from_the_first_page_on(store: Store) ->
     item = ModuleEntry("friends", "f1", "insert", 1, 1)
     feed(store, first(entry("sg_1", 1, 5), cursor="c1", modules=(item,)))
     store.set_draft("sg_1", "secret", T0)
-    session = SyncSession(store.load(), "phone")
+    session = SyncCourse(store.load(), "phone")
     session.next_request()
     assert session.failed(refused(400, Reason.OTHER_USER))
     session.next_request()
@@ -390,7 +390,7 @@ def test_more_pins_than_sqlite_takes_arguments(store: Store) -> None:
 
 def corrected(store: Store, *answers: SyncResponse) -> Applied:
     """Apply answers to a session that verifies, from the first on; return what the last did."""
-    session = SyncSession(store.load(), "phone", verify=store.states)
+    session = SyncCourse(store.load(), "phone", verify=store.states)
     applied = Applied(0, 0)
     for answer in answers:
         assert session.next_request() is not None
@@ -457,7 +457,7 @@ def test_of_a_correction_that_was_cut_nothing_is_removed(store: Store) -> None:
 def test_two_processes_do_not_undo_each_other(tmp_path: Path) -> None:
     path = tmp_path / "im.db"
     one, two = Store(path, "u1", "phone"), Store(path, "u1", "phone")
-    sessions = [SyncSession(one.load(), "phone"), SyncSession(two.load(), "phone")]
+    sessions = [SyncCourse(one.load(), "phone"), SyncCourse(two.load(), "phone")]
     for session in sessions:
         session.next_request()
     one.apply(sessions[0].receive(first(entry("sg_1", 9, 9), cursor="c9")), T0)

@@ -1,19 +1,19 @@
-"""The sync session: what to ask next, and what an answer means for the store. Sans I/O.
+"""The course of one sync: what to ask next, and what an answer means for the store. Sans I/O.
 
 Rule 1: everything that decides the course of a sync lives here: the phases, the transitions, which
 answers are acceptable. Rule 2: nothing here reads a clock, draws a random number, or touches a file
-or a socket; those are the shell's (`sdk.client.client`), and every shell uses this same session.
+or a socket; those are the shell's (`sdk.client.client`), and every shell uses this same course.
 
-Theory of operation. A session serves one sync. It starts from what the store holds, and:
+Theory of operation. A course is one sync. It starts from what the store holds, and:
 
-    while (request := session.next_request()) is not None:
-        answer = ...send it...          an error goes to `session.failed(error)`
-        ops = session.receive(answer)
+    while (request := course.next_request()) is not None:
+        answer = ...send it...          an error goes to `course.failed(error)`
+        ops = course.receive(answer)
         ...apply `ops` in one transaction...
 
 `next_request` gives the same request until an answer to it was received, so a request may be sent
 again after a network error. `receive` either returns what *one* transaction has to do, or raises
-`InvalidAnswerError` and leaves the session as it was. If the transaction fails, the session is
+`InvalidAnswerError` and leaves the course as it was. If the transaction fails, the course is
 ahead of the store: drop it and start the next one from the store, which holds all that matters.
 
 The phase says what is asked for next; `TRANSITIONS` says where each event leads; an event that is
@@ -21,7 +21,7 @@ not in the row of its phase is out of order. A full correction can be interrupte
 pages: the token of the next page is stored with the rows of the last one. So can a delta: every
 page of it leaves a cursor. A correction keeps nothing for later: what differs is found anew.
 
-A session that is to `verify` sends the digest of the whole state along, and ends only when the
+A course that is to `verify` sends the digest of the whole state along, and ends only when the
 server's is the same:
 
     VERIFY ── delta ──> CHECK ── equal ──> DONE
@@ -31,7 +31,7 @@ server's is the same:
     CORRECT ────────────┘
 
 CHECK compares, when the store has applied the answer, what it holds with the digest that the answer
-told; the shell gives the session a way to read it. All of this ends: `ENOUGH` says when the whole
+told; the shell gives it a way to read it. All of this ends: `ENOUGH` says when the whole
 state is fetched instead.
 """
 
@@ -60,7 +60,7 @@ from sdk.client.ops import StoredState, StoreOps
 
 
 class Phase(Enum):
-    """What the session asks for next."""
+    """What it asks for next."""
 
     FRESH = "fresh"
     """Neither cursor nor page token: the whole state, from page one."""
@@ -80,6 +80,7 @@ class Phase(Enum):
 
 _BEGUN_ANEW: Final = {
     Event.FIRST_PAGE: Phase.PAGED,
+    Event.TOP_ONLY: Phase.DONE,
     Event.ONLY_PAGE: Phase.DONE,
     Event.REFUSED: Phase.FRESH,
 }
@@ -113,6 +114,7 @@ TRANSITIONS: Final[Mapping[Phase, Mapping[Event, Phase]]] = {
         Event.PARTS: Phase.CORRECT,
         Event.UNDECODED: Phase.CORRECT,
         Event.HOPELESS: Phase.FRESH,
+        Event.PUT_OFF: Phase.DONE,
         Event.FAILED: Phase.CORRECT,
     },
     Phase.CHECK: {
@@ -120,6 +122,7 @@ TRANSITIONS: Final[Mapping[Phase, Mapping[Event, Phase]]] = {
         Event.DIFFERENT: Phase.VERIFY,
         Event.UNSETTLED: Phase.CORRECT,
         Event.HOPELESS: Phase.FRESH,
+        Event.PUT_OFF: Phase.DONE,
     },
     Phase.DONE: {},
 }
@@ -130,7 +133,7 @@ BEGINS: Final = frozenset({Event.FIRST_PAGE, Event.ONLY_PAGE})
 ENDS: Final = frozenset({Event.ONLY_PAGE, Event.LAST_PAGE})
 """Events with which a full correction ends: rows of older generations go."""
 
-REPLACES: Final = BEGINS | {Event.ROWS, Event.SOME_ROWS}
+REPLACES: Final = BEGINS | {Event.TOP_ONLY, Event.ROWS, Event.SOME_ROWS}
 """Events with a generation of their own: their rows replace what was there before."""
 
 ENOUGH: Final[Mapping[Event, int]] = {
@@ -140,8 +143,13 @@ ENOUGH: Final[Mapping[Event, int]] = {
 """How often each may leave states that differ, before the whole state is fetched."""
 
 
-class SyncSession:
+class SyncCourse:
     """The course of one sync. `fresh` asks for a full correction, whatever the store holds.
+
+    Unless it `may_begin_full`, a store that once was complete is not fetched anew: of a full
+    correction that the server begins, the first page is taken, which tells the top of the list, and
+    the rest is `put_off`; what the cursor says stays as it was. (Who holds nothing, or what may be
+    another user's, has no choice.)
 
     `verify` reads the states held, whenever it is called after a transaction; given, the sync ends
     with states that are the server's. A full correction is not verified: it has just told all.
@@ -154,6 +162,7 @@ class SyncSession:
         *,
         fresh: bool = False,
         verify: States | None = None,
+        may_begin_full: bool = True,
         changes_max: int = limits.CHANGES_PER_ANSWER_DEFAULT,
         page_max: int = limits.CONVERSATIONS_PER_PAGE_DEFAULT,
         bytes_max: int = limits.ANSWER_BYTES_DEFAULT,
@@ -168,17 +177,30 @@ class SyncSession:
         self._last: Event | None = None
         self._told_root: bytes | None = None
         self._forget = False
+        self._may_begin_full = may_begin_full or fresh or stored.cursor is None
+        self._put_off = False
+        self._verified = False
         self._seen: Counter[Event] = Counter()
 
     @property
+    def put_off(self) -> bool:
+        """Whether a full correction was due that may not begin yet."""
+        return self._put_off
+
+    @property
+    def verified(self) -> bool:
+        """Whether all that is held was seen to be what the server has."""
+        return self._verified
+
+    @property
     def phase(self) -> Phase:
-        """What the session asks for next."""
+        """What it asks for next."""
         return self._phase
 
     def next_request(self) -> SyncRequest | None:
         """Request to send; the same one until it is answered. None: the sync is complete.
 
-        A session that verifies reads the states held; what that raises goes through.
+        A course that verifies reads the states held; what that raises goes through.
         """
         if self._request is None:
             if self._phase is Phase.CHECK:
@@ -192,9 +214,11 @@ class SyncSession:
 
         Raises `InvalidAnswerError` for an answer that contradicts itself, breaks a bound or was not
         asked for, and `ServerError` when the correction starts again and again. Neither changes
-        the session.
+        the course.
         """
         event = event_of(response)
+        if event is Event.FIRST_PAGE and not (self._may_begin_full or self._forget):
+            event = Event.TOP_ONLY
         if self._request is None or event not in TRANSITIONS[self._phase]:
             raise InvalidAnswerError(
                 f"the answer is out of order: {event.value}, when {self._phase.value} was asked"
@@ -210,6 +234,8 @@ class SyncSession:
             self._differences.forget_rows()
         if event in BEGINS:
             self._forget = False
+        self._put_off = self._put_off or event is Event.TOP_ONLY
+        self._verified = event in ENDS
         self._seen[event] += 1
         self._last = event
         self._told_root = response.root
@@ -247,11 +273,11 @@ class SyncSession:
                 return replace(ask, page=stored.page)
         return None
 
-    def _correct(self) -> SyncRequest:
+    def _correct(self) -> SyncRequest | None:
         correction = self._differences.ask()
         if correction is None:
-            self._phase = TRANSITIONS[Phase.CORRECT][Event.HOPELESS]
-            return self._ask
+            self._phase = TRANSITIONS[Phase.CORRECT][self._hopeless()]
+            return self._plain()
         return replace(self._ask, cursor=self._stored.cursor, correct=correction)
 
     def _check(self) -> Event:
@@ -264,12 +290,18 @@ class SyncSession:
         if self._told_root is None and not any(seen[event] for event in ENOUGH):
             return Event.EQUAL
         if self._told_root == self._differences.root():
+            self._verified = True
             return Event.EQUAL
         if any(seen[event] >= often for event, often in ENOUGH.items()):
-            return Event.HOPELESS
+            return self._hopeless()
         if self._last is Event.DELTA and seen[Event.DELTA] >= CHECKED_DELTAS_PER_SYNC_MAX:
             return Event.UNSETTLED
         return Event.DIFFERENT
+
+    def _hopeless(self) -> Event:
+        """Rows still differ, and asking for them is over: fetch everything, if that is allowed."""
+        self._put_off = not self._may_begin_full
+        return Event.PUT_OFF if self._put_off else Event.HOPELESS
 
     def _check_progress(self, event: Event, asked: SyncRequest, response: SyncResponse) -> None:
         if event is Event.NEXT_PAGE and response.page == asked.page:
@@ -292,6 +324,11 @@ class SyncSession:
         cursor = response.cursor
         if cursor is None and response.path != "full":
             cursor = stored.cursor
+        if event is Event.TOP_ONLY:
+            # As if nothing had been said but the rows: the rest, and what to do then, comes with
+            # the full correction.
+            cursor = stored.cursor
+            response = replace(response, page=None, modules=(), module_resets=())
         remove: tuple[str, ...] = ()
         if asked.correct is not None:
             remove = self._differences.removed(asked.correct, response)
@@ -311,6 +348,7 @@ class SyncSession:
             module_resets=response.module_resets,
             pinned=response.pinned,
             remove=remove,
+            begins=begins,
             remove_older=event in ENDS,
             # The cursor was issued to someone else, so the rows may be someone else's, too: they
             # must not be seen beside this user's, not even until the last page.

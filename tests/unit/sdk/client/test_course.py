@@ -1,4 +1,4 @@
-"""The session: its table, and what each answer makes of a store."""
+"""The course of a sync: its table, and what each answer makes of a store."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from schemas.limits import SEQ_MAX
 from schemas.protocol import Correction, RangeDigests, RangeRows, Reason, SyncRequest, SyncResponse
 from sdk.client import limits
 from sdk.client.answers import Event
+from sdk.client.course import BEGINS, ENDS, REPLACES, TRANSITIONS, Phase, SyncCourse
 from sdk.client.errors import (
     AuthError,
     ClientError,
@@ -21,7 +22,6 @@ from sdk.client.errors import (
     ServerError,
 )
 from sdk.client.ops import StoredState
-from sdk.client.session import BEGINS, ENDS, REPLACES, TRANSITIONS, Phase, SyncSession
 from tests.unit.sdk.client.support import (
     T0,
     correction,
@@ -65,13 +65,13 @@ ANSWERS = {
     Event.SOME_ROWS: correction(entry("sg_1", 9, 99), has_more=True, root=OTHER_ROOT),
 }
 ERRORS = {Event.REFUSED: refused(400, Reason.UNREADABLE), Event.FAILED: NetworkError("gone")}
-OWN = {Event.EQUAL, Event.DIFFERENT, Event.UNSETTLED, Event.HOPELESS}
+OWN = {Event.EQUAL, Event.DIFFERENT, Event.UNSETTLED, Event.HOPELESS, Event.PUT_OFF, Event.TOP_ONLY}
 
 
-def asked(phase: Phase, event: Event | None = None) -> SyncSession:
+def asked(phase: Phase, event: Event | None = None) -> SyncCourse:
     """A session that has asked what it asks in a phase, and so that `event` may answer it."""
     verify = phase in {Phase.VERIFY, Phase.CORRECT}
-    session = SyncSession(STORED[phase], "phone", verify=(lambda: HELD) if verify else None)
+    session = SyncCourse(STORED[phase], "phone", verify=(lambda: HELD) if verify else None)
     if phase is Phase.CORRECT:
         session.next_request()
         session.receive(ANSWERS[Event.PARTS])
@@ -143,7 +143,7 @@ def test_a_request_carries_the_token_of_its_phase(
     phase: Phase, cursor: str | None, page: str | None
 ) -> None:
     own = {"changes_max": 7, "page_max": 8, "bytes_max": 9_000}
-    session = SyncSession(STORED[phase], "phone", **own)
+    session = SyncCourse(STORED[phase], "phone", **own)
     expected = SyncRequest("phone", cursor=cursor, page=page, **own)
     assert session.next_request() == expected
     assert session.next_request() == expected
@@ -151,7 +151,7 @@ def test_a_request_carries_the_token_of_its_phase(
 
 def test_fresh_asks_for_everything_whatever_is_stored() -> None:
     for stored in STORED.values():
-        request = SyncSession(stored, "phone", fresh=True).next_request()
+        request = SyncCourse(stored, "phone", fresh=True).next_request()
         assert request == SyncRequest("phone")
 
 
@@ -170,7 +170,7 @@ def test_a_whole_correction() -> None:
 
 
 def test_an_answer_that_nobody_asked_for_is_refused() -> None:
-    session = SyncSession(STORED[Phase.DELTA], "phone")
+    session = SyncCourse(STORED[Phase.DELTA], "phone")
     with pytest.raises(InvalidAnswerError):
         session.receive(ANSWERS[Event.DELTA])
     session.next_request()
@@ -258,7 +258,7 @@ def test_pages_that_lead_nowhere_are_refused() -> None:
 
 
 def test_a_correction_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sdk.client.session.PAGES_PER_SYNC_MAX", 3)
+    monkeypatch.setattr("sdk.client.course.PAGES_PER_SYNC_MAX", 3)
     session = asked(Phase.PAGED)
     for number in range(1, 4):
         session.receive(further(page=f"p{number}"))
@@ -314,8 +314,8 @@ def test_contents_out_of_bounds_change_nothing(answer: SyncResponse) -> None:
 # Verifying. `THEIRS` is what the server has; the store is a list that a test changes as `apply` would.
 
 
-def verifying(held: list[ConversationState]) -> SyncSession:
-    return SyncSession(CURSOR, "phone", verify=lambda: held)
+def verifying(held: list[ConversationState]) -> SyncCourse:
+    return SyncCourse(CURSOR, "phone", verify=lambda: held)
 
 
 def test_equal_states_are_one_small_round_trip() -> None:
@@ -475,7 +475,7 @@ def test_an_answer_to_what_was_not_asked_changes_nothing(
 
 def test_a_full_correction_is_not_verified() -> None:
     for stored in (STORED[Phase.FRESH], STORED[Phase.PAGED]):
-        session = SyncSession(stored, "phone", verify=lambda: HELD)
+        session = SyncCourse(stored, "phone", verify=lambda: HELD)
         session.next_request()
         session.receive(first(entry("a"), cursor="c1"))
         assert session.next_request() is None
@@ -489,7 +489,7 @@ def test_the_states_are_read_once_for_as_long_as_they_stay() -> None:
         reads += 1
         return HELD
 
-    session = SyncSession(CURSOR, "phone", verify=states)
+    session = SyncCourse(CURSOR, "phone", verify=states)
     session.next_request()
     session.receive(correction(parts=told(THEIRS), root=OTHER_ROOT))
     session.next_request()
