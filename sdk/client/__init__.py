@@ -33,7 +33,8 @@ from sdk.client.kinds import Kinds
 from sdk.client.pending import PendingEntry, PendingItem
 from sdk.client.report import SyncReport
 from sdk.client.rows import ConversationView
-from sdk.client.transport import HttpTransport, Traffic, Transport
+from sdk.client.traffic import Traffic
+from sdk.client.transport import Connection, HttpTransport, Signal, Transport
 
 __all__ = [
     "AuthError",

@@ -7,19 +7,19 @@ of the sync moves on: all with one connection, before one COMMIT, which is the s
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass
 from typing import Final
 
 from msgspec.structs import replace
 
-from schemas.conversations import ConversationState, is_listed
+from schemas.conversations import ConversationState, activity_ms, is_listed
 from schemas.ids import is_notification
 from schemas.protocol import ALL_MODULES, merge
 from sdk.client import pending
+from sdk.client.database import intact
 from sdk.client.errors import StoreConflictError
 from sdk.client.kinds import Kinds, difference
-from sdk.client.ops import StoreOps
-from sdk.client.pending import CONVERSATION, Change
+from sdk.client.ops import Applied, StoreOps
+from sdk.client.pending import CONVERSATION, Change, rank_of
 from sdk.client.rows import SELECT_ONE, SELECT_PINNED, STATE_WIDTH, UPSERT, row_of, state_of
 
 _SELECT_MODULE: Final = "SELECT item_version, version FROM modules WHERE module = ? AND item_id = ?"
@@ -34,22 +34,17 @@ _DELETE_PENDING_OLDER: Final = (
 )
 _DELETE_ONE: Final = "DELETE FROM conversations WHERE conversation_id = ?"
 _USER_TABLES: Final = ("conversations", "drafts", "modules", "pending")
-
-
-@dataclass(frozen=True, slots=True)
-class Applied:
-    """What a transaction did: entries put into the queue, and conversations that are gone."""
-
-    enqueued: int
-    removed: int
+_HELD_TYPES: Final = (str, *(int,) * STATE_WIDTH)
 
 
 def apply(db: sqlite3.Connection, ops: StoreOps, now_ms: int) -> Applied:
     """Do all that `ops` says; the caller commits, or takes all of it back when this raises.
 
-    Raises `StoreConflictError` when the store no longer stands where the session began.
+    Raises `StoreConflictError` when the store no longer stands where the session began, and
+    `StoreDamagedError` when rows in its way are none that a client wrote.
     """
-    revision, ticket = db.execute("SELECT revision, ticket FROM sync_state").fetchone()
+    row = db.execute("SELECT revision, ticket FROM sync_state").fetchone()
+    revision, ticket = intact(row, (int, int))
     if revision != ops.revision:
         raise StoreConflictError("another process synced this store meanwhile: sync again")
     if ops.forget:
@@ -63,7 +58,7 @@ def apply(db: sqlite3.Connection, ops: StoreOps, now_ms: int) -> Applied:
     after = ops.after
     db.execute(
         "UPDATE sync_state SET cursor = ?, page = ?, generation = ?, revision = ?,"
-        " reset_reason = ?, total = ?, ticket = ?, synced_at_ms = ?,"
+        " reset_reason = ?, total = ?, done = ?, ticket = ?, synced_at_ms = ?,"
         " full_at_ms = CASE WHEN ? THEN ? ELSE full_at_ms END,"
         " verified_at_ms = CASE WHEN ? THEN ? ELSE verified_at_ms END",
         (
@@ -73,6 +68,7 @@ def apply(db: sqlite3.Connection, ops: StoreOps, now_ms: int) -> Applied:
             after.revision,
             after.reason,
             after.total,
+            after.done,
             ticket,
             now_ms,
             *(ops.begins, now_ms),
@@ -108,14 +104,21 @@ class _Written:
         """What the app has to hear of, one change a conversation.
 
         By what is there before and after all of the answer: an entry may unpin what the list of
-        pinned conversations then pins again.
+        pinned conversations then pins again. What it need not hear of may still be pending from
+        before, and moves in the queue: whatever changes a rank changes a kind.
         """
-        changes = []
+        changes, moved = [], []
         for conversation_id, (state, version) in self._after.items():
             held = self._before[conversation_id]
             kinds = difference(held, state)
-            if kinds and (not listed_only or _concerns(held, state)):
-                changes.append(Change(CONVERSATION, conversation_id, version, kinds))
+            if not kinds:
+                continue
+            rank = rank_of(pinned=state.own.pinned, activity_ms=activity_ms(state))
+            if not listed_only or _concerns(held, state):
+                changes.append(Change(CONVERSATION, conversation_id, version, kinds, rank))
+            else:
+                moved.append((conversation_id, rank))
+        pending.rerank(self._db, moved)
         return changes
 
 
@@ -137,7 +140,9 @@ def _write_conversations(db: sqlite3.Connection, ops: StoreOps) -> list[Change]:
 
 def _held(db: sqlite3.Connection, conversation_id: str) -> tuple[ConversationState | None, int]:
     row = db.execute(SELECT_ONE, (conversation_id,)).fetchone()
-    return (None, 0) if row is None else (state_of(row), row[STATE_WIDTH])
+    if row is None:
+        return None, 0
+    return state_of(intact(row, _HELD_TYPES)), row[STATE_WIDTH]
 
 
 def _write_pins(db: sqlite3.Connection, pinned: frozenset[str], written: _Written) -> None:
@@ -150,7 +155,7 @@ def _write_pins(db: sqlite3.Connection, pinned: frozenset[str], written: _Writte
     for conversation_id in sorted(pinned - rows.keys()):
         wrong += db.execute(SELECT_ONE, (conversation_id,)).fetchall()
     for row in wrong:
-        held = state_of(row)
+        held = state_of(intact(row, _HELD_TYPES))
         state = replace(held, own=replace(held.own, pinned=not held.own.pinned))
         written.put(held, state, row[STATE_WIDTH], 0)
 
@@ -191,7 +196,7 @@ def _write_modules(db: sqlite3.Connection, ops: StoreOps) -> list[Change]:
     for item in ops.modules:
         held = db.execute(_SELECT_MODULE, (item.module, item.item_id)).fetchone()
         told = (item.item_version, item.version)
-        if held is not None and held >= told:
+        if held is not None and intact(held, (int, int)) >= told:
             continue
         db.execute(
             _UPSERT_MODULE, (item.module, item.item_id, item.op, item.item_version, item.version)

@@ -1,40 +1,49 @@
-"""The client that an app embeds: a thin shell that joins session, transport and store.
+"""The client that an app embeds, with blocking calls; `async with` gives the other one.
 
-No decision about the sync is made here; those are in `sdk.client.course`. The shell reads the
-clock, draws the jitter, and lets one sync run at a time. All methods may be called from any thread;
-reading the list does not wait for a sync that waits for the network.
-
-    with SyncClient("https://im.example", user_id="u1", token=token, device_id="phone") as client:
+    with SyncClient("https://im.example", token=token, store="im.db") as client:
         client.sync()
-        for entry in client.pending():
-            try:
-                pull_messages(entry.conversation_id)
-            except OSError as error:
-                client.retry(entry, error)
-            else:
-                client.ack(entry)
+        for view in client.conversations(limit=20):
+            print(view.conversation_id, view.unread)
+        for change in client.changes():
+            with client.processing(change):
+                pull_messages(change.conversation_id)
+
+No decision about a sync is made here; those are in `sdk.client.session`. All methods may be called
+from any thread; reading the list does not wait for a sync that waits for the network.
 """
 
 from __future__ import annotations
 
 import os
 import random
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, cast
 
 from schemas import limits as contract
-from schemas.conversations import ConversationState
 from sdk.client import limits
-from sdk.client.course import SyncCourse
-from sdk.client.errors import ClientError
+from sdk.client.errors import StoreOwnerError
+from sdk.client.events import ClientEvent, StoreSetAside
+from sdk.client.local import LocalClient, check_length, check_range
 from sdk.client.pending import PendingEntry, PendingItem
-from sdk.client.report import SyncReport, Tally
-from sdk.client.rows import ConversationView
+from sdk.client.pump import Pump
+from sdk.client.report import SyncReport
+from sdk.client.session import Session
+from sdk.client.sockets import SocketConnection
+from sdk.client.steps import Options
 from sdk.client.store import Store
+from sdk.client.tokens import user_of
 from sdk.client.transport import HttpTransport, Transport
+from sdk.client.wire import check_url
+
+if TYPE_CHECKING:
+    from sdk.client.aio import AsyncSyncClient
+
+Token = str | Callable[[], str] | Callable[[], Awaitable[str]]
+
+_LOOK_AGAIN_S: Final = 1.0
+"""How long an iterator over changes sleeps at most: leases and pauses of entries end meanwhile."""
 
 
 def wall_clock_ms() -> int:
@@ -42,48 +51,116 @@ def wall_clock_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-class SyncClient:
+class SyncClient(LocalClient):
     """The conversations of one user on one device.
 
-    `token` is the bearer token, or a function that gives the present one. `store` is a file, made
-    when absent, of this user only, or `:memory:`. `transport` replaces HTTP (then `url` and `token`
-    are not used, and closing it is the caller's). `clock` gives milliseconds since 1970, `rng` the
-    jitter of retries. `bytes_max` is the most that one answer may have, before compression.
+    `token` is the bearer token, or a function that gives one: it is called for the first request
+    and whenever the server refuses the one it gave. `store` is a file, made when absent, of this
+    user only, or `:memory:`. `user_id` is needed only if the token is no JSON Web Token with a
+    `sub`; `device_id` is drawn and kept in the store if it is not given.
 
-    Raises `StoreOwnerError` when the store is another user's, and other `StoreError`s.
+    `live` says how `changes` and `follow` hear of news: `websocket`, over `/v1/connect`, or `poll`,
+    by asking every `poll_s` seconds (which the other does, too, for conversations that do not
+    poke). `verify_every_s` is how often a sync compares all that is held with the server's, 0:
+    never. `lease_s` is how long an entry that was handed out is yours. `page_max`, `changes_max`
+    and `bytes_max` bound one answer.
+
+    `on_event` is called with everything of `sdk.client.events`. `transport` replaces HTTP (then
+    `url` and `token` are not used, and closing it is the caller's); `clock` gives milliseconds since
+    1970, `rng` the jitter.
+
+    Raises `StoreOwnerError` when the store is another user's, and other `StoreError`s. A damaged
+    store is no error: it is set aside and a new one begun, see `StoreSetAside`.
     """
 
     def __init__(  # noqa: PLR0913 (one name for each thing an app may choose; all but one by name)
         self,
         url: str = "",
         *,
-        user_id: str,
-        device_id: str,
-        token: str | Callable[[], str] = "",
+        token: Token = "",
         store: str | os.PathLike[str] = "im.db",
-        transport: Transport | None = None,
-        clock: Callable[[], int] = wall_clock_ms,
-        rng: random.Random | None = None,
+        user_id: str | None = None,
+        device_id: str | None = None,
+        live: Literal["websocket", "poll"] = "websocket",
+        poll_s: float = limits.POLL_MS_DEFAULT / 1_000,
+        verify_every_s: float = limits.VERIFY_EVERY_MS_DEFAULT / 1_000,
+        lease_s: float = limits.LEASE_MS_DEFAULT / 1_000,
         changes_max: int = contract.CHANGES_PER_ANSWER_DEFAULT,
         page_max: int = contract.CONVERSATIONS_PER_PAGE_DEFAULT,
         bytes_max: int = contract.ANSWER_BYTES_DEFAULT,
+        on_event: Callable[[ClientEvent], None] | None = None,
+        transport: Transport | None = None,
+        clock: Callable[[], int] = wall_clock_ms,
+        rng: random.Random | None = None,
     ) -> None:
-        _check_length("user_id", user_id, contract.USER_ID_CHARS_MAX)
-        _check_length("device_id", device_id, contract.DEVICE_ID_CHARS_MAX)
-        _check_range("changes_max", changes_max, contract.CHANGES_PER_ANSWER_MAX)
-        _check_range("page_max", page_max, contract.CONVERSATIONS_PER_PAGE_MAX)
+        if user_id is None and isinstance(token, str):
+            user_id = user_of(token)
+        if user_id is not None:
+            check_length("user_id", user_id, contract.USER_ID_CHARS_MAX)
+        if device_id is not None:
+            check_length("device_id", device_id, contract.DEVICE_ID_CHARS_MAX)
+        check_range("changes_max", changes_max, contract.CHANGES_PER_ANSWER_MAX)
+        check_range("page_max", page_max, contract.CONVERSATIONS_PER_PAGE_MAX)
         least, most = contract.ANSWER_BYTES_MIN, contract.ANSWER_BYTES_MAX
-        _check_range("bytes_max", bytes_max, most, least=least)
-        self._device_id = device_id
-        self._changes_max = changes_max
-        self._page_max = page_max
-        self._bytes_max = bytes_max
-        self._clock = clock
-        self._rng = rng or random.Random()  # noqa: S311 (spreads retries, keeps no secret)
-        self._own_transport = transport is None
-        self._transport = HttpTransport(url, token) if transport is None else transport
-        self._store = Store(store, user_id, device_id)
-        self._syncing = threading.Lock()
+        check_range("bytes_max", bytes_max, most, least=least)
+        check_range("poll_s", poll_s, limits.POLL_S_MAX)
+        check_range("verify_every_s", verify_every_s, limits.VERIFY_EVERY_S_MAX, least=0)
+        check_range("lease_s", lease_s, limits.LEASE_MS_MAX / 1_000, least=0)
+        if transport is None:
+            check_url(url)
+        drawn = rng or random.Random()  # noqa: S311 (spreads retries, keeps no secret)
+        super().__init__(Store(store, user_id, device_id), clock, drawn, int(lease_s * 1_000))
+        self._url = url
+        self._token = token
+        self._transport = transport
+        self._live = live
+        self._listeners = (on_event,) if on_event is not None else ()
+        self._options: Mapping[str, int] = {
+            "changes_max": changes_max,
+            "page_max": page_max,
+            "bytes_max": bytes_max,
+            "poll_ms": int(poll_s * 1_000),
+            "verify_every_ms": int(verify_every_s * 1_000),
+        }
+        try:
+            self._pump = self._make_pump()
+        except BaseException:
+            self._store.close()
+            raise
+        self._closed = False
+        self._tell_set_aside()
+
+    def _make_pump(self) -> Pump:
+        http, live = self._transport, None
+        if http is None:
+            token = cast("str | Callable[[], str]", self._token)
+            http = HttpTransport(self._url, token, on_token=self.own)
+            if self._live == "websocket":
+                live = SocketConnection(self._url, http.tokens)
+        return Pump(self.session(live), self._store, http, live, self._clock, self._listeners)
+
+    # What the other client is made from; not for apps.
+
+    def session(self, live: object) -> Session:
+        """Make the session of this client."""
+        options = Options(live=live is not None, **self._options)
+        return Session(self.device_id, options, states=self._store.states, jitter=self._rng.random)
+
+    def own(self, token: str) -> None:
+        """See whose a token is, before anything is sent with it; raises `StoreOwnerError`."""
+        user_id = user_of(token)
+        if user_id is not None:
+            self._store.bind(user_id)
+        elif self._store.user_id is None:
+            raise StoreOwnerError("the token does not say whose it is: name the `user_id`")
+
+    def _tell_set_aside(self) -> None:
+        aside = self._store.set_aside
+        for listener in self._listeners if aside is not None else ():
+            assert aside is not None
+            listener(StoreSetAside(aside.path, aside.why, aside.drafts))
+
+    # Beginning and end.
 
     def __enter__(self) -> Self:
         """Use the client; it is closed at the end of the block."""
@@ -98,120 +175,82 @@ class SyncClient:
         """Close the client."""
         self.close()
 
+    async def __aenter__(self) -> AsyncSyncClient:
+        """Use the client with `await`; it is closed at the end of the block."""
+        from sdk.client.aio import AsyncSyncClient
+
+        self._other = AsyncSyncClient(self, self._parts())
+        return self._other
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close the client."""
+        await self._other.aclose()
+        self.close()
+
+    def _parts(self) -> dict[str, Any]:
+        return {
+            "url": self._url,
+            "token": self._token,
+            "live": self._live == "websocket",
+            "store": self._store,
+            "clock": self._clock,
+            "rng": self._rng,
+            "lease_ms": self._lease_ms,
+            "listeners": self._listeners,
+            "transport": self._transport,
+        }
+
     def close(self) -> None:
         """Close store and connection, after a sync that is under way. Nothing is left to save."""
-        with self._syncing:
-            if self._own_transport:
-                self._transport.close()
-            self._store.close()
+        if self._closed:
+            return
+        self._closed = True
+        self._pump.stop()
+        if self._transport is None:
+            self._pump.close_http()
+        self._store.close()
+
+    # Syncing.
 
     def sync(self, *, full: bool = False, verify: bool = False) -> SyncReport:
-        """Bring the store up to date; one at a time, a second caller waits for the first.
+        """Bring the store up to date; calls at the same time share what is done.
 
         `verify` compares all that is held with what the server has, and corrects what differs: for
-        a list that looks wrong, or a store that may be damaged. It reads every conversation, and
-        costs 16 bytes if nothing differs. `full` asks for everything anew. Raises `ClientError`:
-        what answers brought before it is stored, and the next call continues there.
+        a list that looks wrong. It reads every conversation, and costs 16 bytes if nothing differs.
+        `full` asks for everything anew, and is the consent to do so however short a while ago that
+        was done. Raises `ClientError`: what answers brought before it is stored, and the next call
+        continues there.
         """
-        with self._syncing:
-            return self._sync(fresh=full, verify=verify)
+        return self._pump.sync(full=full, verify=verify)
 
-    def pending(self, limit: int = limits.PENDING_DEFAULT) -> list[PendingEntry]:
-        """Claim conversations to process: pinned first, then the most recently active.
+    def follow(self) -> None:
+        """Keep the store up to date from now on, in a thread, until the client is closed."""
+        self._pump.follow()
 
-        The same entries come again until each was given to `ack` or `retry`.
+    def changes(self) -> Iterator[PendingEntry | PendingItem]:
+        """Follow, and give what there is to process, one after the other, for ever.
+
+        Each is claimed as by `pending`, when it is given: give it to `ack` or `retry`, or use
+        `processing`. Conversations come first. The iterator raises what ends the following: a
+        token that is not accepted, a store that cannot be written. Losing the network ends nothing.
         """
-        _check_range("limit", limit, limits.PENDING_MAX)
-        return self._store.pending(limit, self._clock())
+        self.follow()
+        while True:
+            seen = self._pump.applied
+            claimed = self.pending(1) or self.pending_items(1)
+            if claimed:
+                yield claimed[0]
+            else:
+                self._pump.wait_change(seen, _LOOK_AGAIN_S)
 
-    def pending_items(self, limit: int = limits.PENDING_DEFAULT) -> list[PendingItem]:
-        """Claim changed items of user modules, in the order in which they changed.
+    def foreground(self) -> None:
+        """Say that the app is seen again: whoever follows syncs now."""
+        self._pump.tell(Session.foreground)
 
-        One whose `op` is `refresh` asks to fetch a module, or all, anew; see `PendingItem`.
-        """
-        _check_range("limit", limit, limits.PENDING_MAX)
-        return self._store.pending_items(limit, self._clock())
+    def background(self) -> None:
+        """Say that the app is no longer seen: the connection is closed, `sync` still works."""
+        self._pump.tell(Session.background)
 
-    def ack(self, entry: PendingEntry | PendingItem) -> bool:
-        """Say that an entry was processed; False: it changed meanwhile and stays, or is gone."""
-        return self._store.ack(entry)
-
-    def retry(self, entry: PendingEntry | PendingItem, error: BaseException | str) -> None:
-        """Say that processing failed; the entry is due again after a pause that grows."""
-        text = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
-        self._store.retry(entry, text, self._clock(), self._rng.random())
-
-    def conversations(
-        self,
-        limit: int = limits.CONVERSATIONS_DEFAULT,
-        after: ConversationView | None = None,
-    ) -> list[ConversationView]:
-        """Read the list: pinned first, then by activity, the newest first, then by id.
-
-        `after` is the last row of the page before; rows that moved meanwhile may come twice or not.
-        """
-        _check_range("limit", limit, limits.CONVERSATIONS_MAX)
-        return self._store.conversations(limit, after)
-
-    def conversation(self, conversation_id: str) -> ConversationView | None:
-        """Read one conversation, also one that is not listed; None if it is not known."""
-        return self._store.conversation(conversation_id)
-
-    def unread_total(self) -> int:
-        """Count unread messages for a badge: of listed conversations that are not muted.
-
-        A muted conversation shows its own count, but does not ask for attention.
-        """
-        return self._store.unread_total()
-
-    def set_draft(self, conversation_id: str, text: str) -> None:
-        """Keep the text that the user began to write; the empty text removes it.
-
-        It never leaves the device, and no sync touches it.
-        """
-        _check_length("conversation_id", conversation_id, contract.CONVERSATION_ID_CHARS_MAX)
-        if len(text) > limits.DRAFT_CHARS_MAX:
-            raise ValueError(f"a draft has at most {limits.DRAFT_CHARS_MAX:,} characters")
-        self._store.set_draft(conversation_id, text, self._clock())
-
-    def state(self) -> dict[str, ConversationState]:
-        """Read the state of every conversation, listed or not, by id: for checks and exports."""
-        return {state.conversation_id: state for state in self._store.states()}
-
-    def _sync(self, *, fresh: bool, verify: bool) -> SyncReport:
-        tally = Tally(self._transport.traffic, self._clock())
-        session = SyncCourse(
-            self._store.load(),
-            self._device_id,
-            fresh=fresh,
-            verify=self._store.states if verify else None,
-            changes_max=self._changes_max,
-            page_max=self._page_max,
-            bytes_max=self._bytes_max,
-        )
-        while (request := session.next_request()) is not None:
-            # Killed here: the store says what to ask, as before this sync.
-            try:
-                response = self._transport.send(request)
-            except ClientError as error:
-                if session.failed(error):
-                    continue
-                raise
-            # Killed here: the answer never came. The server keeps nothing for this device, so the
-            # same request gets the same news again.
-            ops = session.receive(response)
-            applied = self._store.apply(ops, self._clock())
-            # Killed here: the answer is stored with its cursor or page token and its pending
-            # entries; the next sync goes on after it. Inside `apply`: see `sdk.client.store`.
-            tally.count(ops, applied)
-        return tally.report(self._transport.traffic, self._clock())
-
-
-def _check_length(name: str, value: str, chars_max: int) -> None:
-    if not 0 < len(value) <= chars_max:
-        raise ValueError(f"{name} must have 1 to {chars_max:,} characters, not {len(value):,}")
-
-
-def _check_range(name: str, value: int, most: int, *, least: int = 1) -> None:
-    if not least <= value <= most:
-        raise ValueError(f"{name} must be {least:,} to {most:,}, not {value:,}")
+    def network_changed(self) -> None:
+        """Say that the device has another network, or one again: no pause is waited for."""
+        self._pump.tell(Session.network_changed)

@@ -53,6 +53,7 @@ from sdk.client.limits import (
     CHECKED_DELTAS_PER_SYNC_MAX,
     CORRECTIONS_PER_SYNC_MAX,
     CUT_CORRECTIONS_PER_SYNC_MAX,
+    FIRST_PAGE_MAX,
     PAGES_PER_SYNC_MAX,
     RESTARTS_PER_SYNC_MAX,
 )
@@ -133,6 +134,9 @@ BEGINS: Final = frozenset({Event.FIRST_PAGE, Event.ONLY_PAGE})
 ENDS: Final = frozenset({Event.ONLY_PAGE, Event.LAST_PAGE})
 """Events with which a full correction ends: rows of older generations go."""
 
+PAGES: Final = BEGINS | ENDS | {Event.NEXT_PAGE}
+"""Events that are pages of a full correction which goes on to its end."""
+
 REPLACES: Final = BEGINS | {Event.TOP_ONLY, Event.ROWS, Event.SOME_ROWS}
 """Events with a generation of their own: their rows replace what was there before."""
 
@@ -149,7 +153,7 @@ class SyncCourse:
     Unless it `may_begin_full`, a store that once was complete is not fetched anew: of a full
     correction that the server begins, the first page is taken, which tells the top of the list, and
     the rest is `put_off`; what the cursor says stays as it was. (Who holds nothing, or what may be
-    another user's, has no choice.)
+    another user's, has no choice.) `page_max` may be changed between answers.
 
     `verify` reads the states held, whenever it is called after a transaction; given, the sync ends
     with states that are the server's. A full correction is not verified: it has just told all.
@@ -169,8 +173,12 @@ class SyncCourse:
     ) -> None:
         self._stored = stored
         self._ask = SyncRequest(
-            device_id, changes_max=changes_max, page_max=page_max, bytes_max=bytes_max
+            device_id,
+            changes_max=changes_max,
+            page_max=min(page_max, FIRST_PAGE_MAX),
+            bytes_max=bytes_max,
         )
+        self.page_max = page_max
         self._phase = Phase.FRESH if fresh else _phase_of(stored, verify=verify is not None)
         self._differences = Differences(verify or tuple)
         self._request: SyncRequest | None = None
@@ -270,7 +278,7 @@ class SyncCourse:
             case Phase.VERIFY:
                 return replace(ask, cursor=stored.cursor, root=self._differences.root())
             case Phase.PAGED:
-                return replace(ask, page=stored.page)
+                return replace(ask, page=stored.page, page_max=self.page_max)
         return None
 
     def _correct(self) -> SyncRequest | None:
@@ -329,6 +337,8 @@ class SyncCourse:
             # the full correction.
             cursor = stored.cursor
             response = replace(response, page=None, modules=(), module_resets=())
+        told = begins or event is Event.TOP_ONLY
+        named = len(response.conversations) if event in PAGES else 0
         remove: tuple[str, ...] = ()
         if asked.correct is not None:
             remove = self._differences.removed(asked.correct, response)
@@ -339,8 +349,9 @@ class SyncCourse:
                 page=response.page,
                 generation=stored.generation + (event in REPLACES),
                 revision=stored.revision + 1,
-                reason=response.reason.value if begins and response.reason else stored.reason,
+                reason=response.reason.value if told and response.reason else stored.reason,
                 total=response.total if begins or response.total is not None else stored.total,
+                done=(0 if begins else stored.done) + named,
             ),
             path=response.path,
             entries=response.conversations,

@@ -11,6 +11,7 @@
     └── StoreError                 the file on this device
         ├── StoreOwnerError        it belongs to another user
         ├── StoreVersionError      a newer version of the client wrote it
+        ├── StoreDamagedError      it is damaged: the next sync sets it aside and begins a new one
         └── StoreConflictError *   another process synced it in the middle of this sync
 
 Those with a star are also `RetryableError`: calling `sync()` again later is all there is to do.
@@ -92,6 +93,13 @@ class StoreOwnerError(StoreError):
 
 class StoreVersionError(StoreError):
     """A newer version of the client wrote the store in a form that this version cannot read."""
+
+
+class StoreDamagedError(StoreError):
+    """The file is damaged, or no store. Nothing was applied.
+
+    The next sync sets it aside, and fetches everything into a new one; so does opening it again.
+    """
 
 
 class StoreConflictError(StoreError, RetryableError):

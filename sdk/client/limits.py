@@ -39,6 +39,22 @@ SECONDS_PER_REQUEST_DEFAULT: Final = 30.0
 SECONDS_TO_CONNECT_DEFAULT: Final = 10.0
 """Seconds to reach the server: a TCP handshake that lost three packets is through by then."""
 
+SECONDS_TO_CLOSE: Final = 2.0
+"""How long a connection that is closed waits for the other end to agree."""
+
+SILENCE_SECONDS_MAX: Final = 75.0
+"""Seconds without a byte after which a connection is dead: the server pings every 45, and a mobile
+line may be silent for half a minute."""
+
+CLOSE_TOKEN_EXPIRED: Final = 4401
+"""Close code with which the server ends a connection whose token expired."""
+
+POLL_S_MAX: Final = 24 * 3_600
+"""Longest time between two looks of who follows."""
+
+VERIFY_EVERY_S_MAX: Final = 366 * 24 * 3_600
+"""Longest time between two comparisons of the whole state."""
+
 RETRY_AFTER_SECONDS_MAX: Final = 3_600.0
 """Longest pause that a server may ask for; a mistyped header must not silence a device for days."""
 
@@ -51,8 +67,43 @@ RETRY_BASE_MS: Final = 1_000
 RETRY_MAX_MS: Final = 5 * 60 * 1_000
 """Longest pause of a failed entry: as long as a person waits before he starts the app again."""
 
+RECONNECT_BASE_MS: Final = 1_000
+"""First pause before another attempt to reach the server is at most this long."""
+
+RECONNECT_MAX_MS: Final = 60_000
+"""Longest pause of ours between attempts: who looks at a stale list looks for a minute."""
+
+FIRST_PAGE_MAX: Final = 200
+"""Conversations of the first page: ten screens of a phone, in a third of a second at 16 KB/s."""
+
+PAGE_LEAST: Final = 25
+"""Conversations to which pages shrink when the line keeps breaking: with fewer, what surrounds them
+costs more than they do."""
+
+POLL_MS_DEFAULT: Final = 60_000
+"""Who follows asks at least this often: large, busy conversations do not poke."""
+
+VERIFY_EVERY_MS_DEFAULT: Final = 24 * 3_600_000
+"""How often all that is held is compared with the server's: the comparison is 16 bytes, and for the
+server a read of the whole state."""
+
+FULL_EVERY_MS: Final = 3_600_000
+"""Full corrections of a store that was complete begin once in this time, if nobody asks for more: a
+fault that calls for one after the other must not become a load."""
+
+OUTCOMES_KEPT: Final = 16
+"""Rounds whose ends are remembered, for callers that are slow to look."""
+
 RETRY_DOUBLINGS_MAX: Final = 20
 """Doublings after which the pause no longer grows; keeps the arithmetic small after any number."""
+
+LEASE_MS_DEFAULT: Final = 30_000
+"""How long an entry is its claimer's: several times what pulling the messages of one screen of
+conversations takes. After a crash the entry waits as long, which a person still bears."""
+
+LEASE_MS_MAX: Final = 60 * 60 * 1_000
+"""Longest lease: nothing that a device does for one conversation takes an hour. One that ends later
+still was written before the clock was set back."""
 
 PENDING_DEFAULT: Final = 50
 """Entries handed out at once: about one screen of the list with what comes next."""
@@ -72,4 +123,17 @@ DRAFT_CHARS_MAX: Final = 20_000
 STORE_BUSY_MS: Final = 5_000
 """How long a transaction waits for another process that has the same store open."""
 
+STORE_CHECKED_PAGES_MAX: Final = 8_192
+"""Pages (of 4,096 bytes) of a store whose structure is checked on every opening: 32 MiB, which
+50,000 conversations do not reach. More would take longer than an opening may."""
+
+STORE_WAL_BYTES_KEPT: Final = 4 * 1024 * 1024
+"""Bytes that the write-ahead log keeps on the disk when it is begun anew: the 1,000 pages after
+which SQLite empties it. One large transaction would leave it as large for good."""
+
+STORE_OPENINGS_MAX: Final = 3
+"""Times that one opening begins a new file. If new files are damaged too, it is the disk."""
+
+assert LEASE_MS_DEFAULT <= LEASE_MS_MAX
+assert RETRY_MAX_MS <= LEASE_MS_MAX, "no entry waits longer than a lease"
 assert RETRY_BASE_MS << RETRY_DOUBLINGS_MAX >= RETRY_MAX_MS, "the cap is reached"

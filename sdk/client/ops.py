@@ -13,7 +13,7 @@ class StoredState:
 
     `reason` says why the full correction that is under way, or the last one, was begun (a value of
     `schemas.protocol.Reason`), and `total` how many conversations the server said there are.
-    The last two are kept by the store, by the clock of the device, which may be wrong: when the
+    `done` counts the conversations that its pages have named. The last two are kept by the store, by the clock of the device, which may be wrong: when the
     last full correction was begun, and when all that is held was last seen to be the server's.
     """
 
@@ -23,6 +23,7 @@ class StoredState:
     revision: int = 0
     reason: str | None = None
     total: int | None = None
+    done: int = 0
     full_at_ms: int | None = None
     verified_at_ms: int | None = None
 
@@ -69,3 +70,11 @@ class StoreOps:
         """Say whether the answer told anything."""
         told = self.entries or self.modules or self.module_resets or self.remove
         return bool(told) or self.pinned is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What a transaction did: entries put into the queue, and conversations that are gone."""
+
+    enqueued: int
+    removed: int

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from schemas.protocol import Reason
-from sdk.client.apply import Applied
-from sdk.client.ops import StoredState, StoreOps
-from sdk.client.transport import Traffic
+from sdk.client.ops import Applied, StoredState, StoreOps
+from sdk.client.traffic import Traffic
 
 Path: TypeAlias = Literal["nothing", "delta", "correction", "full"]
 
@@ -23,7 +22,8 @@ class SyncReport:
     how many conversations the server said there are. `round_trips` counts answers of the server,
     refusals included; bytes are those of bodies on the wire. `entries` and `modules` count what
     answers named; `enqueued` what of it the app has to process (a `refresh` of modules is not
-    counted); `removed` conversations that a correction found gone.
+    counted); `removed` conversations that a correction found gone. `put_off`: a full correction was
+    due, and the last one was too short a while ago; only the top of the list is up to date.
     """
 
     path: Path
@@ -37,17 +37,24 @@ class SyncReport:
     enqueued: int
     removed: int
     seconds: float
+    put_off: bool = False
 
 
 class Tally:
-    """Adds up what the answers of one sync did, from the traffic and the time before it."""
+    """Adds up what the answers of one sync did. Times are of a clock that never jumps."""
 
-    def __init__(self, traffic: Traffic, now_ms: int) -> None:
-        self._began_ms = now_ms
-        self._traffic = traffic
+    def __init__(self, began_ms: int) -> None:
+        self._began_ms = began_ms
+        self._spent = Traffic()
         self._path: Path = "nothing"
         self._after = StoredState()
         self._entries = self._modules = self._enqueued = self._removed = 0
+
+    def spend(self, spent: Traffic) -> None:
+        """Add what went over the wire."""
+        self._spent = self._spent.plus(
+            round_trips=spent.round_trips, bytes_up=spent.bytes_up, bytes_down=spent.bytes_down
+        )
 
     def count(self, ops: StoreOps, applied: Applied) -> None:
         """Add one answer that was stored."""
@@ -61,9 +68,9 @@ class Tally:
         self._enqueued += applied.enqueued
         self._removed += applied.removed
 
-    def report(self, traffic: Traffic, now_ms: int) -> SyncReport:
-        """Make the report, from the traffic and the time after the sync."""
-        spent = traffic.since(self._traffic)
+    def report(self, now_ms: int, *, put_off: bool) -> SyncReport:
+        """Make the report."""
+        spent = self._spent
         reason = Reason.DIGEST_MISMATCH.value if self._path == "correction" else None
         full = self._path == "full"
         return SyncReport(
@@ -77,6 +84,6 @@ class Tally:
             modules=self._modules,
             enqueued=self._enqueued,
             removed=self._removed,
-            # The clock of a device may be set back in the middle.
-            seconds=max(0, now_ms - self._began_ms) / 1000,
+            seconds=(now_ms - self._began_ms) / 1_000,
+            put_off=put_off,
         )

@@ -27,7 +27,9 @@ PURE_EXTERNALS = frozenset(
 PURE = ("schemas", "streams.policy", "streams.activity", "streams.diffusion", "streams.effects", "consumers.coalesce",
         "syncapi.planner", "syncapi.delta", "syncapi.modules", "syncapi.snapshot", "syncapi.correction",
         "syncapi.room", "syncapi.negotiation", "syncapi.framing", "syncapi.poke_book",
-        "sdk.client.course", "sdk.client.answers", "sdk.client.correction")  # fmt: skip
+        "sdk.client.course", "sdk.client.answers", "sdk.client.correction", "sdk.client.session",
+        "sdk.client.life", "sdk.client.steps", "sdk.client.schedule", "sdk.client.wishes", "sdk.client.pauses",
+        "sdk.client.backoff", "sdk.client.events", "sdk.client.report", "sdk.client.traffic")  # fmt: skip
 IMPURE = frozenset({"schemas.__main__"})
 
 FORBIDDEN_WORDS = re.compile(

@@ -29,7 +29,7 @@ from schemas.protocol import (
     merge,
 )
 from sdk.client.errors import ClientError, Problem, RequestRefusedError
-from sdk.client.transport import Traffic
+from sdk.client.traffic import Traffic
 
 T0 = 1_700_000_000_000
 

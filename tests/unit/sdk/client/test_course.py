@@ -13,7 +13,7 @@ from schemas.limits import SEQ_MAX
 from schemas.protocol import Correction, RangeDigests, RangeRows, Reason, SyncRequest, SyncResponse
 from sdk.client import limits
 from sdk.client.answers import Event
-from sdk.client.course import BEGINS, ENDS, REPLACES, TRANSITIONS, Phase, SyncCourse
+from sdk.client.course import BEGINS, ENDS, PAGES, REPLACES, TRANSITIONS, Phase, SyncCourse
 from sdk.client.errors import (
     AuthError,
     ClientError,
@@ -21,6 +21,7 @@ from sdk.client.errors import (
     NetworkError,
     ServerError,
 )
+from sdk.client.limits import FIRST_PAGE_MAX
 from sdk.client.ops import StoredState
 from tests.unit.sdk.client.support import (
     T0,
@@ -42,6 +43,11 @@ OTHER_ROOT = root(THEIRS)
 
 def told(states: Iterable[ConversationState], bits: int = 4) -> tuple[RangeDigests, ...]:
     return (parts(WHOLE, digest_rows(states), bits),)
+
+
+def asking(**parts: object) -> SyncRequest:
+    """What is asked without a page token: the page that may come is a small one."""
+    return SyncRequest("phone", page_max=FIRST_PAGE_MAX, **parts)  # type: ignore[arg-type]
 
 
 CURSOR = StoredState(cursor="c0", generation=4, revision=9, reason="fresh", total=7)
@@ -119,6 +125,7 @@ def test_an_answer_follows_the_table_or_changes_nothing(phase: Phase, event: Eve
             revision=at.revision + 1,
             reason="fresh" if event in BEGINS else at.reason,
             total=answer.total if event in BEGINS else at.total,
+            done=(0 if event in BEGINS else at.done) + (event in PAGES),
         )
     else:
         with pytest.raises(InvalidAnswerError, match="out of order"):
@@ -152,20 +159,22 @@ def test_a_request_carries_the_token_of_its_phase(
 def test_fresh_asks_for_everything_whatever_is_stored() -> None:
     for stored in STORED.values():
         request = SyncCourse(stored, "phone", fresh=True).next_request()
-        assert request == SyncRequest("phone")
+        assert request == asking()
 
 
 def test_a_whole_correction() -> None:
     session = asked(Phase.DELTA)
     ops = session.receive(first(entry("a"), page="p1", reason=Reason.EXPIRED))
     assert (ops.generation, ops.remove_older) == (5, False)
-    assert ops.after == StoredState(page="p1", generation=5, revision=10, reason="expired")
+    assert ops.after == StoredState(page="p1", generation=5, revision=10, reason="expired", done=1)
     assert session.next_request() == SyncRequest("phone", page="p1")
     assert session.receive(further(page="p2")).generation == 5
     assert session.next_request() == SyncRequest("phone", page="p2")
     ops = session.receive(further(entry("z"), cursor="c1"))
     assert (ops.generation, ops.remove_older, ops.revision) == (5, True, 11)
-    assert ops.after == StoredState(cursor="c1", generation=5, revision=12, reason="expired")
+    assert ops.after == StoredState(
+        cursor="c1", generation=5, revision=12, reason="expired", done=2
+    )
     assert session.next_request() is None
 
 
@@ -193,7 +202,7 @@ def test_nothing_follows_the_end() -> None:
 def test_a_refused_token_is_dropped(phase: Phase, reason: Reason) -> None:
     session, error = asked(phase), refused(400, reason)
     assert session.failed(error)
-    assert session.next_request() == SyncRequest("phone")
+    assert session.next_request() == asking()
     assert not session.failed(error), "the request itself is refused: nothing else is left to try"
     # The store was not touched: the correction that follows is told apart by its generation.
     ops = session.receive(first(page="p1"))
@@ -271,7 +280,7 @@ def test_a_delta_in_pages_goes_on_at_its_own_cursors() -> None:
     session = asked(Phase.DELTA)
     ops = session.receive(delta_page(entry("b"), cursor="c1"))
     assert (ops.after.cursor, ops.replace, ops.generation) == ("c1", False, 4)
-    assert session.next_request() == SyncRequest("phone", cursor="c1")
+    assert session.next_request() == asking(cursor="c1")
     with pytest.raises(InvalidAnswerError, match="just sent"):
         session.receive(delta_page(entry("a"), cursor="c1"))
     assert session.receive(delta(entry("a"), cursor="c2")).after.cursor == "c2"
@@ -320,7 +329,7 @@ def verifying(held: list[ConversationState]) -> SyncCourse:
 
 def test_equal_states_are_one_small_round_trip() -> None:
     session = verifying(HELD)
-    assert session.next_request() == SyncRequest("phone", cursor="c0", root=root(HELD))
+    assert session.next_request() == asking(cursor="c0", root=root(HELD))
     session.receive(delta(cursor=None, root=root(HELD)))
     assert session.phase is Phase.CHECK
     assert session.next_request() is None
@@ -338,7 +347,7 @@ def test_after_a_delta_the_roots_are_compared_and_it_is_asked_again() -> None:
     session = verifying(held)
     session.next_request()
     session.receive(delta(entry("sg_2", 2, 2), cursor="c1", root=OTHER_ROOT))
-    assert session.next_request() == SyncRequest("phone", cursor="c1", root=root(HELD))
+    assert session.next_request() == asking(cursor="c1", root=root(HELD))
     session.receive(delta(entry("sg_1", 2, 99), cursor="c2", root=OTHER_ROOT))
     held[:] = THEIRS
     assert session.next_request() is None
@@ -350,7 +359,7 @@ def test_the_pages_of_a_delta_carry_the_root_each() -> None:
     session.next_request()
     session.receive(delta_page(entry("sg_1", 2, 99), cursor="c1"))
     held[:] = THEIRS
-    assert session.next_request() == SyncRequest("phone", cursor="c1", root=OTHER_ROOT)
+    assert session.next_request() == asking(cursor="c1", root=OTHER_ROOT)
     session.receive(delta(cursor=None, root=OTHER_ROOT))
     assert session.next_request() is None
 
@@ -392,7 +401,7 @@ def rounds(answer: SyncResponse) -> int:
             session.receive(answer)
             count += 1
         else:
-            assert request == SyncRequest("phone"), "after the last round, everything"
+            assert request == asking(), "after the last round, everything"
             session.receive(first(entry("a"), cursor="c9"))
     return count
 
@@ -411,7 +420,7 @@ def test_a_server_that_always_has_news_is_asked_for_its_digests_outright() -> No
         session.receive(delta(entry("sg_2", 2, 5), cursor=f"c{count + 1}", root=OTHER_ROOT))
         count += 1
     assert count == limits.CHECKED_DELTAS_PER_SYNC_MAX
-    assert request == SyncRequest("phone", cursor=f"c{count}", correct=Correction())
+    assert request == asking(cursor=f"c{count}", correct=Correction())
     session.receive(correction(parts=told(THEIRS), root=OTHER_ROOT))
     request = session.next_request()
     assert request is not None
@@ -420,7 +429,7 @@ def test_a_server_that_always_has_news_is_asked_for_its_digests_outright() -> No
     held[:] = THEIRS
     # What came in between comes as it always does.
     request = session.next_request()
-    assert request == SyncRequest("phone", cursor=f"c{count}", root=OTHER_ROOT)
+    assert request == asking(cursor=f"c{count}", root=OTHER_ROOT)
     session.receive(delta(cursor=None, root=OTHER_ROOT))
     assert session.next_request() is None
 
@@ -436,7 +445,7 @@ def test_the_last_round_begins_anew_and_ends() -> None:
             session.receive(correction(parts=told(THEIRS), root=OTHER_ROOT))
         else:
             session.receive(correction(root=OTHER_ROOT))
-    assert request == SyncRequest("phone")
+    assert request == asking()
     assert asked <= 3 * limits.CORRECTIONS_PER_SYNC_MAX + limits.CHECKED_DELTAS_PER_SYNC_MAX
 
 
@@ -446,7 +455,7 @@ def test_what_does_not_fit_into_a_request_is_fetched_anew(monkeypatch: pytest.Mo
     session = verifying(list(HELD))
     session.next_request()
     session.receive(correction(parts=told(THEIRS), root=OTHER_ROOT))
-    assert session.next_request() == SyncRequest("phone")
+    assert session.next_request() == asking()
     assert session.phase is Phase.FRESH
 
 

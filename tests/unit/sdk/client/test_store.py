@@ -15,10 +15,10 @@ from schemas import digests
 from schemas.conversations import ConversationState, OwnState, is_listed
 from schemas.protocol import KeyRange, ModuleEntry, RangeDigests, Reason, SyncResponse, merge
 from sdk.client import database
-from sdk.client.apply import Applied
 from sdk.client.course import SyncCourse
 from sdk.client.errors import StoreConflictError, StoreError, StoreOwnerError
 from sdk.client.kinds import Kinds
+from sdk.client.ops import Applied
 from sdk.client.rows import SELECT_LIST
 from sdk.client.store import _UNREAD_TOTAL, Store
 from tests.unit.sdk.client.support import (
@@ -59,11 +59,11 @@ def listed(store: Store) -> list[str]:
 
 
 def queued(store: Store) -> dict[str, Kinds]:
-    return {e.conversation_id: e.kinds for e in store.pending(100, T0)}
+    return {e.conversation_id: e.kinds for e in store.pending(100, T0, 0)}
 
 
 def drain(store: Store) -> None:
-    for e in store.pending(1_000, T0):
+    for e in store.pending(1_000, T0, 0):
         assert store.ack(e)
 
 
@@ -238,7 +238,7 @@ def test_nothing_of_another_user_is_left_from_the_first_page_on(store: Store) ->
     page = first(entry("sg_1", 1, 7), page="p1", module_resets=("*",))
     store.apply(session.receive(page), T0)
     assert [(v.max_seq, v.draft) for v in store.conversations(9, None)] == [(7, "")]
-    assert [e.op for e in store.pending_items(9, T0)] == ["refresh"]
+    assert [e.op for e in store.pending_items(9, T0, 0)] == ["refresh"]
     assert queued(store) == {"sg_1": Kinds.MESSAGE | Kinds.STATE}
     session.next_request()
     store.apply(session.receive(further(entry("sg_2", 1, 1), cursor="c2")), T0)
@@ -252,13 +252,13 @@ def item(
 
 
 def due_items(store: Store) -> list[tuple[str, str, str, int]]:
-    return [(e.module, e.item_id, e.op, e.item_version) for e in store.pending_items(99, T0)]
+    return [(e.module, e.item_id, e.op, e.item_version) for e in store.pending_items(99, T0, 0)]
 
 
 def test_module_items_are_kept_by_their_version(store: Store) -> None:
     def apply(cursor: str, *items: ModuleEntry) -> list[tuple[str, int, int]]:
         feed(store, delta(cursor=cursor, modules=items))
-        due = store.pending_items(9, T0)
+        due = store.pending_items(9, T0, 0)
         for e in due:
             store.ack(e)
         return [(e.op, e.item_version, e.version) for e in due]
@@ -281,14 +281,14 @@ def test_items_on_the_first_page_go_on_as_in_a_delta(store: Store) -> None:
 def test_a_reset_of_all_modules_has_them_fetched_anew(store: Store) -> None:
     feed(store, first(page="p1", module_resets=("*",)), further(cursor="c1"))
     feed(store, delta(cursor="c2", modules=(item("f1", 7, 7),)))
-    due = store.pending_items(9, T0)
+    due = store.pending_items(9, T0, 0)
     assert due_items(store) == [("*", "", "refresh", 0), ("friends", "f1", "update", 7)]
     applied = feed(store, first(page="p1", reason=Reason.AHEAD, module_resets=("*",)))
     assert applied.enqueued == 0, "a refresh is not counted"
     assert due_items(store) == [("*", "", "refresh", 0)]
     assert [store.ack(e) for e in due] == [False, False], "fetched before the reset: once more"
     feed(store, further(cursor="c3"))
-    assert [store.ack(e) for e in store.pending_items(9, T0)] == [True]
+    assert [store.ack(e) for e in store.pending_items(9, T0, 0)] == [True]
     # The server lost versions: what it counts now is news again.
     feed(store, delta(cursor="c4", modules=(item("f1", 2, 2),)))
     assert due_items(store) == [("friends", "f1", "update", 2)]
@@ -367,7 +367,7 @@ def test_pins_are_applied_after_the_entries_and_told_once(store: Store) -> None:
     # Pinned by its entry and unpinned by the list: as it was.
     assert queued(store) == {"sg_1": Kinds.MESSAGE | Kinds.STATE, "sg_3": Kinds.STATE}
     assert applied.enqueued == 2
-    assert {e.conversation_id: e.version for e in store.pending(9, T0)} == {"sg_1": 3, "sg_3": 5}
+    assert {e.conversation_id: e.version for e in store.pending(9, T0, 0)} == {"sg_1": 3, "sg_3": 5}
 
 
 def test_a_pin_does_not_save_a_row_from_a_correction_that_does_not_name_it(store: Store) -> None:

@@ -25,7 +25,8 @@ from sdk.client.errors import (
     ServerBusyError,
     ServerError,
 )
-from sdk.client.transport import HttpTransport, Traffic
+from sdk.client.traffic import Traffic
+from sdk.client.transport import HttpTransport
 from tests.unit.sdk.client.support import delta, entry
 
 REQUEST = SyncRequest("phone", cursor="c1")
@@ -158,13 +159,20 @@ def test_one_connection_serves_all_requests(server: Server, wire: HttpTransport)
     assert server.connections == 2
 
 
-def test_a_token_may_be_made_for_each_request(server: Server) -> None:
-    tokens = iter(["one", "two"])
-    transport = HttpTransport(server.url, lambda: next(tokens))
+def test_a_token_is_asked_for_once_and_again_when_it_is_refused(server: Server) -> None:
+    tokens = iter(["one", "two", "three"])
+    told: list[str] = []
+    transport = HttpTransport(server.url, lambda: next(tokens), on_token=told.append)
     transport.send(REQUEST)
     transport.send(REQUEST)
+    server.answer = (401, {}, b"")
+    with pytest.raises(AuthError):
+        transport.send(REQUEST)
+    assert next(tokens, None) == "three", "a token that was just given is not asked for again"
     transport.close()
-    assert [seen[1]["authorization"] for seen in server.seen] == ["Bearer one", "Bearer two"]
+    sent = [seen[1]["authorization"] for seen in server.seen]
+    assert sent == ["Bearer one", "Bearer one", "Bearer one", "Bearer two"]
+    assert told == ["one", "two"]
 
 
 @pytest.mark.parametrize("token", ["", "with space", "end\r\nX-Other: 1", "t\u00f6ken"])
@@ -293,6 +301,7 @@ def test_an_answer_without_end_is_not_held_in_memory(
     server: Server, wire: HttpTransport, monkeypatch: pytest.MonkeyPatch, coding: Coding
 ) -> None:
     monkeypatch.setattr("sdk.client.transport.ANSWER_BYTES_MAX", 10_000)
+    monkeypatch.setattr("sdk.client.wire.ANSWER_BYTES_MAX", 10_000)
     headers = {"Content-Encoding": coding.token} if coding else {}
     server.answer = (200, headers, compress(b" " * 10_001, coding))
     with pytest.raises(InvalidAnswerError, match="larger than 10,000"):

@@ -13,7 +13,8 @@ import pytest
 from schemas.conversations import ConversationState
 from schemas.protocol import SyncRequest, SyncResponse
 from sdk.client import SyncClient
-from sdk.client.transport import HttpTransport, Traffic
+from sdk.client.traffic import Traffic
+from sdk.client.transport import HttpTransport
 from tests.unit.sdk.client.test_transport import Server
 from tests.unit.sdk.client.test_transport import server as server  # noqa: PLC0414 (a fixture)
 
@@ -54,11 +55,17 @@ class Halt(BaseException):
 
 def test_a_device_asks_and_holds_what_the_course_says(tmp_path: Path) -> None:
     course = Course()
-    for step in load("course")["steps"]:
+    # Hours apart, so that every reset may begin a full correction.
+    for hours, step in enumerate(load("course")["steps"]):
         course.answer = msgspec.convert(step["answer"], SyncResponse)
         course.done = False
         with SyncClient(
-            user_id="ann", device_id="phone", store=tmp_path / "im.db", transport=course
+            user_id="ann",
+            device_id="phone",
+            store=tmp_path / "im.db",
+            transport=course,
+            clock=lambda hours=hours: 1_700_000_000_000 + 7_200_000 * hours,
+            verify_every_s=0,
         ) as client:
             with contextlib.suppress(Halt):
                 client.sync()

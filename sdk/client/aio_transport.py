@@ -1,0 +1,320 @@
+"""How a request reaches the server without blocking: HTTP, and the connection that pokes.
+
+The ports are those of `sdk.client.transport` with `await`; what travels is written and read by
+`sdk.client.wire`, as there. One task reads the connection's frames.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import time
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import httpx
+
+from schemas.frames import ServerFrame
+from schemas.protocol import SyncRequest, SyncResponse
+from sdk.client import limits
+from sdk.client.errors import AuthError, ClientError, NetworkError
+from sdk.client.sockets import connect_options, count_bytes, silent
+from sdk.client.tokens import check_token
+from sdk.client.traffic import Traffic
+from sdk.client.transport import FORMATS, Signal, check_room, not_reached, options
+from sdk.client.wire import (
+    CONNECT_PATH,
+    SYNC_PATH,
+    Frames,
+    answer_in,
+    answer_of,
+    body_of,
+    check_url,
+    fixed_headers,
+    refusal_of,
+)
+
+if TYPE_CHECKING:
+    from websockets.asyncio.client import ClientConnection
+
+TokenSource = str | Callable[[], str | Awaitable[str]]
+
+
+class AsyncTransport(Protocol):
+    """Carries a request to the server and its answer back."""
+
+    @property
+    def traffic(self) -> Traffic:
+        """What went over the wire until now."""
+
+    async def send(self, request: SyncRequest) -> SyncResponse:
+        """Send and wait for the answer; raises `ClientError` and its kinds only."""
+
+    async def close(self) -> None:
+        """Let go of connections. Never raises."""
+
+
+class AsyncConnection(AsyncTransport, Protocol):
+    """A transport that stands, and over which the server speaks, too."""
+
+    async def open(self, on_signal: Callable[[Signal], None]) -> None:
+        """Connect; raises `ClientError`. `on_signal` is called in the loop."""
+
+
+class AsyncTokens:
+    """The present token, from a text or a function, which may be a coroutine's."""
+
+    def __init__(self, source: TokenSource, on_token: Callable[[str], None]) -> None:
+        self._source = source
+        self._on_token = on_token
+        self._token: str | None = None
+
+    async def present(self) -> tuple[str, bool]:
+        """Return the token, and whether it was asked for just now; raises `AuthError`."""
+        if self._token is not None:
+            return self._token, False
+        made = self._source if isinstance(self._source, str) else self._source()
+        token = await made if inspect.isawaitable(made) else made
+        check_token(token)
+        self._on_token(token)
+        self._token = token
+        return token, not isinstance(self._source, str)
+
+    def refused(self) -> bool:
+        """Forget the token; whether another one can be had."""
+        self._token = None
+        return not isinstance(self._source, str)
+
+
+class AsyncHttpTransport:
+    """`POST {url}/v1/sync`; see `HttpTransport`. `wire` is an `httpx.AsyncBaseTransport`."""
+
+    def __init__(
+        self,
+        url: str,
+        token: TokenSource,
+        *,
+        encoding: Literal["msgpack", "json"] = "msgpack",
+        seconds: float = limits.SECONDS_PER_REQUEST_DEFAULT,
+        wire: httpx.AsyncBaseTransport | None = None,
+        on_token: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._url = check_url(url) + SYNC_PATH
+        self.tokens = AsyncTokens(token, on_token)
+        self._format = FORMATS[encoding]
+        self._client = httpx.AsyncClient(
+            headers=fixed_headers(self._format), transport=wire, **options(seconds)
+        )
+        self._traffic = Traffic()
+
+    @property
+    def traffic(self) -> Traffic:
+        """What went over the wire until now."""
+        return self._traffic
+
+    async def send(self, request: SyncRequest) -> SyncResponse:
+        """Send a request and decode its answer; once more, with a new token, if one is refused."""
+        token, new = await self.tokens.present()
+        status, headers, body = await self._exchange(*body_of(request, self._format, token))
+        if status == HTTPStatus.UNAUTHORIZED and self.tokens.refused() and not new:
+            token, _ = await self.tokens.present()
+            status, headers, body = await self._exchange(*body_of(request, self._format, token))
+            if status == HTTPStatus.UNAUTHORIZED:
+                self.tokens.refused()
+        return answer_of(status, headers, body, self._format)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    async def _exchange(
+        self, content: bytes, headers: dict[str, str]
+    ) -> tuple[int, httpx.Headers, bytes]:
+        self._traffic = self._traffic.plus(bytes_up=len(content))
+        try:
+            async with self._client.stream(
+                "POST", self._url, content=content, headers=headers
+            ) as got:
+                self._traffic = self._traffic.plus(round_trips=1)
+                body = bytearray()
+                try:
+                    async for chunk in got.aiter_raw():
+                        body += chunk
+                        check_room(len(body))
+                finally:
+                    self._traffic = self._traffic.plus(bytes_down=got.num_bytes_downloaded)
+                return got.status_code, got.headers, bytes(body)
+        except httpx.RequestError as error:
+            raise not_reached(self._url, error) from error
+
+
+class AsyncSocketConnection:
+    """`/v1/connect`; see `sdk.client.sockets.SocketConnection`."""
+
+    def __init__(
+        self,
+        url: str,
+        tokens: AsyncTokens,
+        *,
+        seconds: float = limits.SECONDS_PER_REQUEST_DEFAULT,
+    ) -> None:
+        self._url = check_url(url).replace("http", "ws", 1) + CONNECT_PATH
+        self._tokens = tokens
+        self._seconds = seconds
+        self._line: _Line | None = None
+        self._traffic = Traffic()
+
+    @property
+    def traffic(self) -> Traffic:
+        """What went over the wire until now; bytes are those of frames."""
+        return self._traffic
+
+    async def open(self, on_signal: Callable[[Signal], None]) -> None:
+        """Connect; with a new token, if the present one is refused."""
+        await self.close()
+        token, new = await self._tokens.present()
+        try:
+            socket = await self._dial(token)
+        except AuthError:
+            if not self._tokens.refused() or new:
+                raise
+            socket = await self._dial((await self._tokens.present())[0])
+        self._line = _Line(socket, self._spend, on_signal, self._tokens, self._seconds)
+        await self._line.begin()
+
+    async def send(self, request: SyncRequest) -> SyncResponse:
+        """Send a request and wait for its answer."""
+        if self._line is None:
+            raise NetworkError("the connection is not open")
+        return answer_in(await self._line.ask(request))
+
+    async def close(self) -> None:
+        """Close the connection."""
+        line, self._line = self._line, None
+        if line is not None:
+            await line.close()
+
+    def _spend(self, *, trips: int = 0, up: int = 0, down: int = 0) -> None:
+        self._traffic = self._traffic.plus(round_trips=trips, bytes_up=up, bytes_down=down)
+
+    async def _dial(self, token: str) -> ClientConnection:
+        from websockets.asyncio.client import connect
+        from websockets.exceptions import InvalidHandshake, InvalidStatus
+
+        try:
+            return await connect(self._url, **connect_options(token))
+        except InvalidStatus as error:
+            answer = error.response
+            raise refusal_of(
+                answer.status_code, dict(answer.headers.raw_items()), bytes(answer.body or b"")
+            ) from error
+        except (OSError, TimeoutError, InvalidHandshake, EOFError) as error:
+            raise not_reached(self._url, error) from error
+
+
+class _Line:
+    """An open socket, and the task that reads it."""
+
+    def __init__(
+        self,
+        socket: ClientConnection,
+        spend: Callable[..., None],
+        on_signal: Callable[[Signal], None],
+        tokens: AsyncTokens,
+        seconds: float,
+    ) -> None:
+        self._socket = socket
+        self._spend = spend
+        self._on_signal = on_signal
+        self._tokens = tokens
+        self._seconds = seconds
+        self._frames = Frames()
+        self._answers: dict[int, asyncio.Future[ServerFrame]] = {}
+        self._moved_s = time.monotonic()
+        self._reader: asyncio.Task[None] | None = None
+
+    async def begin(self) -> None:
+        count_bytes(self._socket.protocol, self._moved)
+        await self._write(self._frames.hello())
+        self._reader = asyncio.create_task(self._read(), name="sync-connection")
+
+    async def ask(self, request: SyncRequest) -> ServerFrame:
+        number, data = self._frames.request(request)
+        answer: asyncio.Future[ServerFrame] = asyncio.get_running_loop().create_future()
+        self._answers[number] = answer
+        began_s = time.monotonic()
+        try:
+            if self._reader is None or self._reader.done():
+                raise NetworkError("the connection ended")
+            await self._write(data)
+            while True:
+                left_s = self._seconds - (time.monotonic() - max(began_s, self._moved_s))
+                if left_s <= 0:
+                    raise silent(self._seconds)
+                done, _ = await asyncio.wait({answer}, timeout=left_s)
+                if done:
+                    break
+            frame = answer.result()
+        except NetworkError:
+            await self.close()
+            raise
+        finally:
+            del self._answers[number]
+        self._spend(trips=1)
+        return frame
+
+    async def close(self) -> None:
+        if self._reader is not None and self._reader is not asyncio.current_task():
+            self._reader.cancel()
+            await asyncio.gather(self._reader, return_exceptions=True)
+        with contextlib.suppress(Exception):
+            await self._socket.close()
+
+    async def _write(self, data: bytes) -> None:
+        from websockets.exceptions import ConnectionClosed
+
+        self._spend(up=len(data))
+        try:
+            await self._socket.send(data)
+        except (OSError, ConnectionClosed) as error:
+            raise NetworkError(f"the connection broke: {error}") from error
+
+    def _moved(self, size: int) -> None:
+        self._moved_s = time.monotonic()
+        self._spend(down=size)
+
+    async def _read(self) -> None:
+        from websockets.exceptions import ConnectionClosed
+
+        try:
+            while True:
+                try:
+                    async with asyncio.timeout(limits.SILENCE_SECONDS_MAX):
+                        data: Any = await self._socket.recv()
+                except TimeoutError:
+                    if time.monotonic() - self._moved_s < limits.SILENCE_SECONDS_MAX:
+                        continue
+                    raise
+                self._take(self._frames.read(data))
+        except (ConnectionClosed, OSError, ClientError) as error:
+            code = getattr(getattr(error, "rcvd", None), "code", None)
+            if code == limits.CLOSE_TOKEN_EXPIRED:
+                self._tokens.refused()
+            for answer in self._answers.values():
+                if not answer.done():
+                    answer.set_exception(NetworkError(f"the connection ended: {error}"))
+            self._on_signal(Signal(poke=False))
+            with contextlib.suppress(Exception):
+                await self._socket.close()
+
+    def _take(self, frame: ServerFrame) -> None:
+        if frame.poke:
+            self._on_signal(Signal(poke=True))
+        elif frame.drain_ms is not None:
+            self._on_signal(Signal(poke=False, after_ms=frame.drain_ms))
+        elif frame.id is not None:
+            answer = self._answers.get(frame.id)
+            if answer is not None and not answer.done():
+                answer.set_result(frame)

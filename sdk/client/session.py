@@ -1,0 +1,408 @@
+"""The session: when to sync, what to do next, and what follows when it fails. Sans I/O.
+
+Rule 1: everything that decides *when* lives here: triggers and how they are joined, pauses, leave
+for a full correction, the size of pages. What one sync asks, and what an answer means, is a course
+(`sdk.client.course`). Rule 2: no clock, no randomness, no file, no socket. A shell drives it:
+
+    while True:
+        match session.step(now):            does what it says, and tells how it went:
+            Load()    -> session.loaded(stored, now)
+            Open()    -> session.opened()
+            Send(..)  -> session.received(number, answer, spent, now)
+            Apply(..) -> session.applied(applied, now)
+            Note() ; Rebuild() ; Close() ; Wait(ms)
+        ...or session.failed(error, now)
+
+`want` asks for a sync and names the round that will have done it. Whoever asks while a round is
+under way gets the next one, together with all others that ask meanwhile: what the answer under way
+tells may be older than the call. A round that is abandoned at any point (`abandoned`) leaves what
+the store holds, from which the next begins; answers to what it sent are no longer known.
+
+`sdk.client.life.TRANSITIONS` is the course of a client's life:
+
+    OFFLINE ─> CONNECTING ─> DELTA | CORRECTING | FULL ─> LIVE
+       ^           ^                   │                   │
+       └───────────┴── BACKING_OFF <───┴───────────────────┘
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from schemas.errors import RetryableError
+from schemas.protocol import SyncResponse
+from sdk.client.correction import States
+from sdk.client.course import SyncCourse
+from sdk.client.errors import (
+    ClientError,
+    InvalidAnswerError,
+    RequestRefusedError,
+    ServerBusyError,
+    StoreDamagedError,
+)
+from sdk.client.events import (
+    ClientEvent,
+    FullPutOff,
+    PageApplied,
+    PathTaken,
+    State,
+    StateChanged,
+    StoreSetAside,
+    SyncFailed,
+    SyncFinished,
+    SyncStarted,
+    Trigger,
+)
+from sdk.client.life import IMPATIENT, MOVE_OF, TRANSITIONS, Move
+from sdk.client.ops import Applied, StoredState, StoreOps
+from sdk.client.pauses import Pauses
+from sdk.client.report import SyncReport, Tally
+from sdk.client.schedule import Pace, Want, full_wait_ms, is_look_due
+from sdk.client.steps import (
+    Apply,
+    Close,
+    Load,
+    Note,
+    Now,
+    Open,
+    Options,
+    Rebuild,
+    Send,
+    Step,
+    Wait,
+)
+from sdk.client.traffic import Traffic
+from sdk.client.wishes import Wishes
+
+
+class Session(Wishes):
+    """The life of one client. `jitter` draws from 0 to 1; `states` reads all that is held.
+
+    Not safe for threads: a shell lets one in at a time.
+    """
+
+    def __init__(
+        self,
+        device_id: str,
+        options: Options,
+        *,
+        states: States,
+        jitter: Callable[[], float],
+    ) -> None:
+        super().__init__()
+        self._device_id = device_id
+        self._options = options
+        self._states = states
+        self._jitter = jitter
+        self._state = State.OFFLINE
+        self._open = False
+        self._live = options.live
+        self._stored = StoredState()
+        self._full_wait_ms = 0
+        self._sent = 0
+        self._course: SyncCourse | None = None
+        self._consent = self._verifies = False
+        self._step: Step | None = None
+        self._tally: Tally | None = None
+        self._path: str | None = None
+        self._pace = Pace(options.page_max)
+        self._pauses = Pauses(jitter)
+        self._next_look_ms: int | None = None
+        self._events: list[ClientEvent] = []
+
+    # What the app says.
+
+    @property
+    def state(self) -> State:
+        """What the client is doing."""
+        return self._state
+
+    @property
+    def connected(self) -> bool:
+        """Whether requests go over the connection that pokes."""
+        return self._open
+
+    def network_changed(self) -> None:
+        """Another network, or one again: the old connection may be dead without knowing."""
+        if self._open and self._course is None:
+            self._step = Close()
+        if self._following:
+            self.want(Trigger.RECONNECT)
+
+    def stop(self) -> None:
+        """The client is closed."""
+        if self._state is not State.STOPPED:
+            self.abandoned()
+            self._move(Move.STOPPED)
+
+    # What the connection says.
+
+    def poked(self) -> None:
+        """Something changed for this user."""
+        if self._following:
+            self.want(Trigger.POKE)
+
+    def lost(self, now: Now, after_ms: int | None = None) -> None:
+        """The connection ended, or will: connect again, after `after_ms` if the server says so."""
+        self._open = False
+        if not self._following or self._course is not None:
+            return  # what is under way will fail, or has its answer already
+        self.want(Trigger.RETRY)
+        if self._state is State.LIVE:
+            self._move(Move.LOST)
+            self._pauses.failed(now.monotonic_ms, after_ms)
+
+    # What the shell has to do, and how it went.
+
+    def step(self, now: Now) -> Step:
+        """Say what to do next. The same again, until it is told how it went."""
+        self._told = False
+        if self._step is None:
+            self._step = self._next(now)
+        if isinstance(self._step, Wait):
+            step, self._step = self._step, None
+            return step
+        return self._step
+
+    def take_events(self) -> list[ClientEvent]:
+        """Hand over what there is to tell."""
+        events, self._events = self._events, []
+        return events
+
+    def opened(self) -> None:
+        """The connection stands."""
+        self._open = True
+        self._step = Load()
+
+    def closed(self) -> None:
+        """The connection is closed."""
+        self._open = False
+        self._step = None
+
+    def loaded(self, stored: StoredState, now: Now) -> None:
+        """Begin the course of this round from where the store stands."""
+        want = self._want or Want()
+        if self._tally is None:
+            self._want = None
+            self._round += 1
+            self._tally = Tally(now.monotonic_ms)
+            self._path = None
+            self._consent = want.full
+            self._verifies = want.verify or is_look_due(self._options, want, stored, now)
+            self._events.append(SyncStarted(self._round, frozenset(want.triggers)))
+        self._full_wait_ms = full_wait_ms(self._options, stored, now)
+        self._course = SyncCourse(
+            stored,
+            self._device_id,
+            fresh=self._consent,
+            verify=self._states if self._verifies else None,
+            may_begin_full=self._consent or self._full_wait_ms == 0,
+            changes_max=self._options.changes_max,
+            page_max=self._pace.page_max,
+            bytes_max=self._options.bytes_max,
+        )
+        self._stored = stored
+        self._go_on(now)
+
+    def received(self, number: int, response: SyncResponse, spent: Traffic, now: Now) -> None:
+        """Take an answer; one to a request that is no longer under way counts for nothing."""
+        if not self._is_awaited(number):
+            return
+        assert self._course is not None
+        assert self._tally is not None
+        self._tally.spend(spent)
+        try:
+            ops = self._course.receive(response)
+        except ClientError as error:
+            self._fail(error, now)
+            return
+        self._tell_path(ops)
+        self._step = Apply(ops)
+
+    def applied(self, applied: Applied, now: Now) -> None:
+        """The transaction of the last answer is done."""
+        assert isinstance(self._step, Apply)
+        assert self._tally is not None
+        ops = self._step.ops
+        self._tally.count(ops, applied)
+        self._stored = ops.after
+        full = ops.path == "full"
+        self._events.append(
+            PageApplied(
+                self._round,
+                ops.path,
+                len(ops.entries),
+                applied.enqueued,
+                ops.after.done if full else None,
+                ops.after.total if full else None,
+            )
+        )
+        self._pace.went_well()
+        if self._course is not None:
+            self._course.page_max = self._pace.page_max
+        self._go_on(now)
+
+    def noted(self, now: Now) -> None:
+        """The store knows that it was compared."""
+        self._finish(now)
+
+    def rebuilt(self, aside: StoreSetAside) -> None:
+        """There is a new store: the round goes on with it."""
+        self._events.append(aside)
+        self._step = Load()
+
+    def failed(self, error: ClientError, now: Now, spent: Traffic | None = None) -> None:
+        """Something that was to be done failed: a request, a connection, the store."""
+        if isinstance(self._step, Open) and isinstance(error, RequestRefusedError):
+            # Something on the way does not let connections through; requests may pass.
+            self._live = False
+            self._step = Load()
+            return
+        if self._tally is not None and spent is not None:
+            self._tally.spend(spent)
+        if isinstance(error, StoreDamagedError) and not isinstance(self._step, Rebuild):
+            self._course = None
+            self._step = Rebuild()
+            return
+        sending = isinstance(self._step, Send) and self._course is not None
+        if sending and self._course is not None and self._course.failed(error):
+            self._go_on(now)
+            return
+        self._fail(error, now)
+
+    def abandoned(self) -> None:
+        """The shell was stopped in the middle: forget the round, the store has all that counts."""
+        self._course = self._tally = self._step = None
+        if self._state in {State.CONNECTING, State.DELTA, State.CORRECTING, State.FULL}:
+            self._move(Move.REFUSED)
+        if self._following:
+            self.want(Trigger.RETRY)
+
+    # Inside.
+
+    def _next(self, now: Now) -> Step:
+        if self._state is State.STOPPED:
+            return Close() if self._open else Wait(None)
+        if self._state is State.BACKING_OFF and not self._may_try(now):
+            if self._want is None or self._is_asleep():
+                self._move(Move.RESTED)
+            else:
+                return Wait(self._pauses.left_ms(now.monotonic_ms))
+        if self._want is not None and not self._is_asleep():
+            return self._begin(now)
+        if not self._following or self._background:
+            if self._state is State.LIVE:
+                self._move(Move.RESTED)
+            return Close() if self._open else Wait(None)
+        look = self._next_look_ms
+        if look is None:
+            return Wait(None)
+        if now.monotonic_ms >= look:
+            self.want(Trigger.TIMER)
+            return self._begin(now)
+        return Wait(look - now.monotonic_ms)
+
+    def _begin(self, now: Now) -> Step:
+        held = self._pauses.held_ms(now.monotonic_ms)
+        if held:
+            # The server asked for quiet, and this was not forgotten by a call.
+            return self._refuse_until(held)
+        if self._state is State.BACKING_OFF:
+            self._move(Move.DUE)
+        elif self._state is State.OFFLINE:
+            self._move(Move.WANTED)
+        needs = self._live and self._following and not self._open
+        return Open() if needs else Load()
+
+    def _may_try(self, now: Now) -> bool:
+        if self._want is None or self._is_asleep():
+            return False
+        return self._pauses.left_ms(now.monotonic_ms) == 0 or bool(self._want.triggers & IMPATIENT)
+
+    def _refuse_until(self, held_ms: int) -> Step:
+        want = self._want or Want()
+        if Trigger.ASKED not in want.triggers:
+            return Wait(held_ms)
+        self._round += 1
+        message = f"the server asks to wait {held_ms / 1_000:.1f} s more"
+        self._end(ServerBusyError(message, held_ms / 1_000))
+        self._want = None
+        if self._following:
+            self.want(Trigger.RETRY)
+        return Wait(0)
+
+    def _go_on(self, now: Now) -> None:
+        assert self._course is not None
+        request = self._course.next_request()
+        if request is not None:
+            self._move(MOVE_OF[self._course.phase])
+            self._sent += 1
+            self._step = Send(self._sent, request)
+        elif self._course.verified and self._verifies:
+            self._step = Note()
+        else:
+            self._finish(now)
+
+    def _is_awaited(self, number: int) -> bool:
+        return isinstance(self._step, Send) and self._step.number == number
+
+    def _tell_path(self, ops: StoreOps) -> None:
+        if ops.path != self._path:
+            self._path = ops.path
+            reason = ops.after.reason if ops.path == "full" else None
+            self._events.append(PathTaken(self._round, ops.path, reason))
+
+    def _finish(self, now: Now) -> None:
+        assert self._course is not None
+        assert self._tally is not None
+        if self._course.put_off:
+            reason = self._stored.reason or "digest_mismatch"
+            self._events.append(FullPutOff(self._round, reason, self._full_wait_ms))
+        report = self._tally.report(now.monotonic_ms, put_off=self._course.put_off)
+        self._pauses.succeeded()
+        self._events.append(SyncFinished(self._round, report))
+        self._end(report)
+        self._move(Move.DONE)
+        if not self._following:
+            self._move(Move.RESTED)
+        # A tenth of jitter, so that devices which connected together do not ask together.
+        spread = int(self._options.poll_ms * 0.1 * self._jitter())
+        self._next_look_ms = now.monotonic_ms + self._options.poll_ms - spread
+
+    def _fail(self, error: ClientError, now: Now) -> None:
+        if self._tally is None:
+            self._round += 1  # it failed before it began: opening the connection, reading the store
+            self._want = None
+        again = isinstance(error, RetryableError | InvalidAnswerError)
+        if self._state in {State.DELTA, State.CORRECTING, State.FULL}:
+            self._pace.broke(busy=isinstance(error, ServerBusyError))
+        self._move(Move.FAILED if again else Move.REFUSED)
+        if again:
+            self._pauses.failed(now.monotonic_ms, _asked_pause_ms(error))
+        retry = self._following and again
+        wait_ms = self._pauses.left_ms(now.monotonic_ms) if retry else None
+        self._events.append(SyncFailed(self._round, error, wait_ms))
+        self._end(error)
+        if retry:
+            self.want(Trigger.RETRY)
+        elif not again and self._following:
+            self._following = False
+            self._failure = error
+
+    def _end(self, outcome: SyncReport | ClientError) -> None:
+        self._keep(outcome)
+        self._course = self._tally = self._step = None
+
+    def _move(self, move: Move) -> None:
+        before = self._state
+        if move is Move.REFUSED and before in {State.OFFLINE, State.BACKING_OFF}:
+            return
+        self._state = TRANSITIONS[before][move]
+        if self._state is not before:
+            self._events.append(StateChanged(before, self._state))
+
+
+def _asked_pause_ms(error: ClientError) -> int | None:
+    if isinstance(error, ServerBusyError) and error.retry_after_seconds is not None:
+        return int(error.retry_after_seconds * 1_000)
+    return None
