@@ -198,6 +198,8 @@ def sync(  # noqa: PLR0913  # the options of a command
     device: str = "terminal",
     store: str = ":memory:",
     limit: int = 20,
+    verify: Annotated[bool, Parameter(negative=())] = False,
+    follow: bool | None = None,
     devices: Annotated[bool, Parameter(negative=())] = False,
     json: Json = False,
 ) -> None:
@@ -213,6 +215,11 @@ def sync(  # noqa: PLR0913  # the options of a command
         SQLite file of the device; by default a new device every time.
     limit
         How many conversations to show.
+    verify
+        Compare all that is held with what the server has, and correct what differs.
+    follow
+        Go on live, in a table that is drawn again when something changes, until Ctrl-C; with
+        `--json`, one line for each event. By default if the output is a terminal.
     devices
         Sync nothing: show the devices of the user that came back with a cursor, and how far behind
         each is, as Cassandra has them.
@@ -223,7 +230,17 @@ def sync(  # noqa: PLR0913  # the options of a command
         return
     from diffusion.sync import sync as run
 
-    run(user, url=url, token=token, device=device, store=store, limit=limit, json=json)
+    run(
+        user,
+        url=url,
+        token=token,
+        device=device,
+        store=store,
+        limit=limit,
+        verify=verify,
+        follow=sys.stdout.isatty() and not json if follow is None else follow,
+        json=json,
+    )
 
 
 def _devices(user: str, *, json: bool) -> None:

@@ -246,8 +246,6 @@ class _Line:
         self._answers[number] = answer
         began_s = time.monotonic()
         try:
-            if self._reader is None or self._reader.done():
-                raise NetworkError("the connection ended")
             await self._write(data)
             while True:
                 left_s = self._seconds - (time.monotonic() - max(began_s, self._moved_s))

@@ -66,8 +66,8 @@ class SyncClient(LocalClient):
     and `bytes_max` bound one answer.
 
     `on_event` is called with everything of `sdk.client.events`. `transport` replaces HTTP (then
-    `url` and `token` are not used, and closing it is the caller's); `clock` gives milliseconds since
-    1970, `rng` the jitter.
+    `url` and `token` are not used, and closing it is the caller's); `clock` gives milliseconds
+    since 1970, `rng` the jitter.
 
     Raises `StoreOwnerError` when the store is another user's, and other `StoreError`s. A damaged
     store is no error: it is set aside and a new one begun, see `StoreSetAside`.
@@ -226,6 +226,10 @@ class SyncClient(LocalClient):
     def follow(self) -> None:
         """Keep the store up to date from now on, in a thread, until the client is closed."""
         self._pump.follow()
+
+    def check(self) -> None:
+        """Raise what ended the following, if it ended by itself."""
+        self._pump.check()
 
     def changes(self) -> Iterator[PendingEntry | PendingItem]:
         """Follow, and give what there is to process, one after the other, for ever.

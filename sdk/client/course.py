@@ -159,7 +159,7 @@ class SyncCourse:
     with states that are the server's. A full correction is not verified: it has just told all.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (what is stored, what is wanted, and the bounds of an answer)
         self,
         stored: StoredState,
         device_id: str,

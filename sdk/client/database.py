@@ -17,20 +17,22 @@ draft.
 Integrity. With 50,000 conversations, all unread and all pending (12 MB; SQLite 3.40, x86, the file
 in the page cache; milliseconds, the best of several):
 
-    PRAGMA integrity_check(1)                      71      also compares indexes with tables
-    PRAGMA quick_check(1)                          20      structure of every page, NOT NULL
-      of it, after all was acknowledged            13
-    types of the columns of all conversations      31
-    count(*) of every table                         4      sees little
-    version, columns, the one row of sync_state   0.3
+    PRAGMA integrity_check(1)                      71 to 130  also compares indexes with tables
+    PRAGMA quick_check(1)                          20 to 22   structure of every page, NOT NULL
+    PRAGMA quick_check(1), nothing pending         13 to 14
+    types of the columns of all conversations            31
+    count(*) of both tables                             3.5   sees little
+    version, columns, the one row of sync_state         0.4
+    all of an opening                                    23   with nothing pending, 14
 
-An opening may take 50, so `quick_check` runs on every one, in the first 32 MiB of which it fits
-(`STORE_CHECKED_PAGES_MAX`); of larger stores only the last line is looked at. A mark that the last
-process closed the store would save little and say less: on a phone a process is nearly always
-killed, which does no harm to a file, and what does (a disk, another program, a backup of half the
-files) leaves no mark. What the check does not see comes up in use: SQLite finds a page that makes
-no sense, or `intact` a value of another type than its column; both raise `StoreDamagedError`. Wrong
-values of the right type are found by comparing digests with the server, and by nothing here.
+An opening may take 50, so `quick_check` runs on every one of a store of up to 32 MiB
+(`STORE_CHECKED_PAGES_MAX`); of larger ones only version, columns and state are looked at. A mark
+that the last process closed the store would save little and say less: on a phone a process is
+nearly always killed, which does no harm to a file, and what does (a disk, another program, a backup
+of half the files) leaves no mark. What the check does not see comes up in use: SQLite finds a page
+that makes no sense, or `intact` a value of another type than its column; both raise
+`StoreDamagedError`. Wrong values of the right type are found by comparing digests with the server,
+and by nothing here.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ import os
 import secrets
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
 from types import UnionType
@@ -140,7 +142,7 @@ def connect(path: str, user_id: str | None = None) -> sqlite3.Connection:
         _make_ready(db, path, user_id)
     except FAILURES as error:
         db.close()
-        if is_damage(error, _DAMAGE_CODES_ON_OPENING) or _is_marked_read_only(error, path):
+        if is_damage(error, _DAMAGE_CODES_ON_OPENING) or is_marked_read_only(error, path):
             raise StoreDamagedError(f"{path!r} is damaged or no store: {error}") from error
         raise StoreError(
             f"the store {path!r} cannot be used: {error}; nothing was changed"
@@ -188,6 +190,16 @@ def transaction(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
         raise
 
 
+def shrink_log(db: sqlite3.Connection) -> None:
+    """Move what was committed from the log into the file, and give back the log's room.
+
+    The log stays as large as the largest transaction otherwise, until another one is written: after
+    a full correction half as large as the file. Where it fails, that is all that happens.
+    """
+    with suppress(*FAILURES):
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
 def intact(row: tuple[Any, ...], types: tuple[type | UnionType, ...]) -> tuple[Any, ...]:
     """Give back a row whose values have the types of its columns; raises `StoreDamagedError`.
 
@@ -206,6 +218,13 @@ def is_damage(error: Exception, codes: frozenset[int] = _DAMAGE_CODES) -> bool:
         return code & 0xFF in codes
     # Text that is no text is found by the driver, which has no code for it.
     return isinstance(error, UnicodeDecodeError) or "decode to UTF-8" in str(error)
+
+
+def is_marked_read_only(error: Exception, path: str) -> bool:
+    """Say whether only the file itself says so: a damaged header, for we never write that."""
+    code = getattr(error, "sqlite_errorcode", None)
+    allowed = all(os.access(one, os.W_OK) for one in (path, Path(path).parent))
+    return code == sqlite3.SQLITE_READONLY and allowed
 
 
 def _make_ready(db: sqlite3.Connection, path: str, user_id: str | None) -> None:
@@ -243,13 +262,6 @@ def _check_schema(db: sqlite3.Connection, path: str) -> None:
         counts = all(0 <= number <= SEQ_MAX for number in numbers)
         if len(rows) > 1 or not counts or None not in {cursor, page}:
             raise StoreDamagedError(f"the store {path!r} is damaged: it stands nowhere")
-
-
-def _is_marked_read_only(error: Exception, path: str) -> bool:
-    """Say whether only the file itself says so: a damaged header, for we never write that."""
-    code = getattr(error, "sqlite_errorcode", None)
-    allowed = all(os.access(one, os.W_OK) for one in (path, Path(path).parent))
-    return code == sqlite3.SQLITE_READONLY and allowed
 
 
 def _identity(db: sqlite3.Connection) -> tuple[str, str] | None:

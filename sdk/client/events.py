@@ -101,8 +101,7 @@ class SyncFinished:
 
 @dataclass(frozen=True, slots=True)
 class SyncFailed:
-    """The sync ended with `error`; what was stored before stays. `retry_ms`: when it is tried again.
-
+    """The sync ended with `error`; what was stored before stays. It is tried again in `retry_ms`;
     None: not by itself.
     """
 

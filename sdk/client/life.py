@@ -64,4 +64,4 @@ IMPATIENT: Final = frozenset({Trigger.ASKED, Trigger.LOGIN, Trigger.FOREGROUND, 
 """Triggers that end a pause of our own: somebody waits, or the network is another one."""
 
 MAY_LOOK: Final = frozenset(Trigger) - {Trigger.POKE, Trigger.RETRY}
-"""Triggers that may look at the whole state, once a day. A poke wants its news, and nothing else."""
+"""Triggers that may look at the whole state, once a day. A poke wants its news, nothing else."""

@@ -13,8 +13,9 @@ class StoredState:
 
     `reason` says why the full correction that is under way, or the last one, was begun (a value of
     `schemas.protocol.Reason`), and `total` how many conversations the server said there are.
-    `done` counts the conversations that its pages have named. The last two are kept by the store, by the clock of the device, which may be wrong: when the
-    last full correction was begun, and when all that is held was last seen to be the server's.
+    `done` counts the conversations that its pages have named. The last two are kept by the store,
+    by the clock of the device, which may be wrong: when the last full correction was begun, and
+    when all that is held was last seen to be the server's.
     """
 
     cursor: str | None = None

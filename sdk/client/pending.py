@@ -83,11 +83,11 @@ _WAKE: Final = (
     "UPDATE pending SET next_retry_at_ms = 0, leased_until_ms = 0"  # noqa: S608 (constants)
     f" WHERE {_WAITS_UNTIL}"
 )
-WAKE_OVER: Final = f"{_WAKE} > 0 AND {_WAITS_UNTIL} <= :now_ms"
-WAKE_FAR: Final = f"{_WAKE} > 0 AND {_WAITS_UNTIL} > :now_ms + :pause_max_ms AND {_IS_OVER}"
+WAKE_OVER: Final = f"{_WAKE} <> 0 AND {_WAITS_UNTIL} <= :now_ms"
+WAKE_FAR: Final = f"{_WAKE} <> 0 AND {_WAITS_UNTIL} > :now_ms + :pause_max_ms AND {_IS_OVER}"
 SELECT_NEXT_DUE: Final = (
     f"SELECT {_WAITS_UNTIL} FROM pending"  # noqa: S608 (constants)
-    f" WHERE {_WAITS_UNTIL} > 0 AND {_WAITS_UNTIL} > :now_ms"
+    f" WHERE {_WAITS_UNTIL} <> 0 AND {_WAITS_UNTIL} > :now_ms"
     f" AND NOT ({_IS_OVER}) ORDER BY {_WAITS_UNTIL} LIMIT 1"
 )
 

@@ -99,8 +99,12 @@ class Pump:
             self._changed.wait_for(
                 lambda: self.applied != seen or not self._session.following, seconds
             )
-            if self._broken is not None:
-                raise self._broken
+        self.check()
+
+    def check(self) -> None:
+        """Raise what ended the following, if it ended by itself."""
+        if self._broken is not None:
+            raise self._broken
 
     def stop(self) -> None:
         """End what is under way after its present step, and close the connection."""
@@ -176,7 +180,7 @@ class Pump:
                 self._session.failed(error, self._now())
                 self._changed.notify_all()
 
-    def _done(self, step: Step) -> Callable[[], None]:
+    def _done(self, step: Step) -> Callable[[], None]:  # noqa: PLR0911 (one for each step)
         """Do a step; what to tell the session then."""
         session, now = self._session, self._now
         match step:

@@ -294,13 +294,15 @@ class Session(Wishes):
             if self._state is State.LIVE:
                 self._move(Move.RESTED)
             return Close() if self._open else Wait(None)
-        look = self._next_look_ms
-        if look is None:
-            return Wait(None)
-        if now.monotonic_ms >= look:
-            self.want(Trigger.TIMER)
-            return self._begin(now)
-        return Wait(look - now.monotonic_ms)
+        return self._look(now)
+
+    def _look(self, now: Now) -> Step:
+        """Wait until it is time to ask without a reason, and then ask."""
+        left_ms = None if self._next_look_ms is None else self._next_look_ms - now.monotonic_ms
+        if left_ms is None or left_ms > 0:
+            return Wait(left_ms)
+        self.want(Trigger.TIMER)
+        return self._begin(now)
 
     def _begin(self, now: Now) -> Step:
         held = self._pauses.held_ms(now.monotonic_ms)

@@ -141,10 +141,14 @@ class Store:
         """
         try:
             with self._use() as db, database.transaction(db):
-                return apply(db, ops, now_ms)
+                applied = apply(db, ops, now_ms)
         except OverflowError as error:
             # What the server sends is bounded, so only a row that is held has such a number.
             raise StoreDamagedError(f"the store is damaged: {error}") from error
+        if ops.remove_older:
+            with self._use() as db:
+                database.shrink_log(db)
+        return applied
 
     def conversations(self, limit: int, after: ConversationView | None) -> list[ConversationView]:
         """Read the list after a place in it, exclusive; see `SyncClient.conversations`."""
@@ -252,7 +256,8 @@ class Store:
             try:
                 yield self._db
             except database.FAILURES as error:
-                if database.is_damage(error):
+                path = self._opened.path
+                if database.is_damage(error) or database.is_marked_read_only(error, path):
                     raise StoreDamagedError(
                         f"the store is damaged: {error}; sync, and a new one is begun"
                     ) from error

@@ -46,8 +46,8 @@ class Transport(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """What a connection says by itself: `poke`, that something changed; else that it ended, or will,
-    and when to connect again, if the server said so.
+    """What a connection says by itself: `poke`, that something changed; else that it ends, and when
+    to connect again, if the server said so.
     """
 
     poke: bool

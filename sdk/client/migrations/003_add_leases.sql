@@ -17,9 +17,10 @@ UPDATE pending SET rank = coalesce(
 
 -- An entry is in one index of the three: ready, a conversation or an item; or waiting, for a retry or
 -- for the end of a lease. So thousands that wait are not in the way of the next one that is ready.
+-- The last one says <> and not >, which the planner would take for the place to begin at.
 CREATE INDEX pending_by_rank ON pending (rank DESC, item_id)
     WHERE module = '' AND next_retry_at_ms = 0 AND leased_until_ms = 0;
 CREATE INDEX pending_by_ticket ON pending (ticket)
     WHERE module <> '' AND next_retry_at_ms = 0 AND leased_until_ms = 0;
 CREATE INDEX pending_waiting ON pending (max(next_retry_at_ms, leased_until_ms))
-    WHERE max(next_retry_at_ms, leased_until_ms) > 0;
+    WHERE max(next_retry_at_ms, leased_until_ms) <> 0;

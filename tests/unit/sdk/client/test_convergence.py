@@ -22,7 +22,7 @@ from schemas.conversations import ConversationState, OwnState, is_listed
 from schemas.ids import is_notification
 from schemas.protocol import ALL_MODULES, Reason
 from sdk.client import NetworkError, PendingEntry, PendingItem, SyncClient
-from sdk.client.limits import RETRY_MAX_MS
+from sdk.client.limits import FULL_EVERY_MS, RETRY_MAX_MS
 from sdk.client.rows import UPSERT, row_of
 from tests.unit.sdk.client.support import T0, Killable, Killed, ModelServer
 
@@ -204,9 +204,8 @@ class World(RuleBasedStateMachine):
     @invariant()
     def pending_entries_are_of_conversations_that_exist(self) -> None:
         if hasattr(self, "client"):
-            assert {e.conversation_id for e in self.client.pending(1_000)} <= set(
-                self.client.state()
-            )
+            looked = self.client._store.pending(1_000, self.now_ms, 0)
+            assert {e.conversation_id for e in looked} <= set(self.client.state())
 
     @rule()
     @precondition(lambda self: not self.damaged)
@@ -218,8 +217,9 @@ class World(RuleBasedStateMachine):
         self.settle(verify=True)
 
     def settle(self, *, verify: bool) -> None:
-        while self.client.sync(verify=verify).path != "nothing":
-            pass
+        while (report := self.client.sync(verify=verify)).path != "nothing":
+            if report.put_off:
+                self.now_ms += FULL_EVERY_MS
         self.damaged = False
         assert self.client.state() == self.server.states
         listed = {s.conversation_id for s in self.server.states.values() if is_listed(s)}

@@ -21,6 +21,7 @@ from schemas.conversations import ConversationState, OwnState
 from schemas.protocol import Reason
 from sdk.client import SyncClient
 from sdk.client.errors import NetworkError, StoreError
+from sdk.client.limits import FULL_EVERY_MS
 from sdk.client.rows import UPSERT, row_of
 from sdk.client.store import Store
 from tests.unit.sdk.client.support import T0, Killable, Killed, ModelServer
@@ -82,6 +83,10 @@ def synced_then_changed(path: Path) -> ModelServer:
 def synced_then_lost(path: Path) -> ModelServer:
     server = synced_then_changed(path)
     server.lose("sg_4")
+    # So long ago that nothing keeps another full correction from being begun.
+    store = Store(path, "u1", "phone")
+    store._db.execute("UPDATE sync_state SET full_at_ms = ?", (T0 - FULL_EVERY_MS,))
+    store.close()
     return server
 
 
@@ -164,7 +169,7 @@ def stages(start: Start, act: Act, folder: Path) -> list[Any]:
     path = folder / "undisturbed.db"
     server = start.at(path)
     found = [contents(path)]
-    original = Store.apply, Store.ack, Store.retry
+    original = Store.apply, Store.pending, Store.ack, Store.retry
 
     def record(method: Callable[..., Any]) -> Callable[..., Any]:
         def wrapped(self: Store, *arguments: Any) -> Any:

@@ -362,6 +362,20 @@ def test_damage_that_is_found_in_use_says_so_and_is_mended(path: Path) -> None:
     store.close()
 
 
+def test_a_header_that_forbids_writing_is_damage(path: Path) -> None:
+    raw = bytearray(path.read_bytes())
+    assert raw[18] == 2
+    raw[18] = 3
+    path.write_bytes(raw)
+    store = open_at(path)
+    assert store.set_aside is None, "it can be read"
+    with pytest.raises(StoreDamagedError, match="readonly"):
+        use(store)
+    assert Path(store.rebuild(T0).path).read_bytes() == raw
+    use(store)
+    store.close()
+
+
 def test_a_value_of_another_type_is_damage(path: Path) -> None:
     store = open_at(path)
     wrong = {

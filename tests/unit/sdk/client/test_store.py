@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from schemas import digests
 from schemas.conversations import ConversationState, OwnState, is_listed
 from schemas.protocol import KeyRange, ModuleEntry, RangeDigests, Reason, SyncResponse, merge
-from sdk.client import database
+from sdk.client import database, pending
 from sdk.client.course import SyncCourse
 from sdk.client.errors import StoreConflictError, StoreError, StoreOwnerError
 from sdk.client.kinds import Kinds
@@ -474,6 +474,88 @@ def test_a_store_of_another_user_is_not_opened(tmp_path: Path) -> None:
     with pytest.raises(StoreOwnerError):
         Store(tmp_path / "im.db", "u2", "phone")
     Store(tmp_path / "im.db", "u1", "tablet").close()
+
+
+def test_a_store_may_learn_later_whose_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "im.db"
+    store = Store(path)
+    assert store.user_id is None
+    drawn = store.device_id
+    assert len(drawn) == 16
+    store.close()
+    store = Store(path)
+    assert (store.user_id, store.device_id) == (None, drawn)
+    store.bind("u1")
+    store.bind("u1")
+    with pytest.raises(StoreOwnerError, match="'u1'"):
+        store.bind("u2")
+    assert store.user_id == "u1"
+    store.close()
+    for user_id, device_id, expected in (
+        (None, None, drawn),
+        ("u1", "tablet", "tablet"),
+        (None, None, "tablet"),
+    ):
+        store = Store(path, user_id, device_id)
+        assert (store.user_id, store.device_id) == ("u1", expected)
+        assert store.set_aside is None
+        store.close()
+
+
+def test_opening_a_store_that_is_known_waits_for_no_writer(tmp_path: Path) -> None:
+    path = tmp_path / "im.db"
+    Store(path, "u1", "phone").close()
+    writer = database.connect(str(path))
+    writer.execute("BEGIN IMMEDIATE")
+    store = Store(path, "u1", "phone")
+    assert store.load().cursor is None
+    store.close()
+    writer.execute("ROLLBACK")
+    writer.close()
+
+
+def test_when_all_was_seen_to_be_the_servers_is_noted(store: Store) -> None:
+    assert store.load().verified_at_ms is None
+    store.note_verified(T0 + 7)
+    assert store.load().verified_at_ms == T0 + 7
+
+
+def test_fifty_thousand_conversations_fit_in_twenty_megabytes(tmp_path: Path) -> None:
+    """All unread and all pending, with what the log keeps; and after all were processed."""
+    path = tmp_path / "im.db"
+    count, page = 50_000, 1_000
+    entries = [
+        entry(
+            f"si_{1_234_567_890}_{(n * 7_919 % count) + 9_876_500_000}",
+            10_000_000 + n,
+            4_321,
+            4_310,
+            OwnState(membership_at_ms=T0),
+            T0 + n * 6_007_001 % 10_000_000_000,
+        )
+        for n in range(count)
+    ]
+    entries.sort(key=lambda e: e.conversation_id)
+    store = Store(path, "u1", "phone")
+    course = SyncCourse(store.load(), "phone")
+    for at in range(0, count, page):
+        course.next_request()
+        token = {"cursor": "c" * 100} if at + page == count else {"page": f"{at:0100}"}
+        make = further if at else first
+        store.apply(course.receive(make(*entries[at : at + page], **token)), T0)
+
+    def size() -> int:
+        return sum(one.stat().st_size for one in tmp_path.iterdir() if "-shm" not in one.name)
+
+    assert store.pending_count() == count
+    assert size() <= 20_000_000
+    while claimed := store.pending(1_000, T0):
+        with database.transaction(store._db):
+            for one in claimed:
+                pending.ack(store._db, one)
+    assert store.pending_count() == 0
+    assert size() <= 20_000_000
+    store.close()
 
 
 def test_errors_of_sqlite_are_errors_of_the_store(store: Store) -> None:
