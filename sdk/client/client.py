@@ -109,7 +109,8 @@ class SyncClient(LocalClient):
         if transport is None:
             check_url(url)
         drawn = rng or random.Random()  # noqa: S311 (spreads retries, keeps no secret)
-        super().__init__(Store(store, user_id, device_id), clock, drawn, int(lease_s * 1_000))
+        opened = Store(store, user_id, device_id, now_ms=clock())
+        super().__init__(opened, clock, drawn, int(lease_s * 1_000))
         self._url = url
         self._token = token
         self._transport = transport

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from sdk.client.errors import ClientError, ServerBusyError
 from sdk.client.events import Trigger
 from sdk.client.life import MAY_LOOK
 from sdk.client.limits import PAGE_LEAST
@@ -55,3 +56,10 @@ class Pace:
     def went_well(self) -> None:
         """Ask for more again."""
         self.page_max = min(self._most, self.page_max + max(1, self.page_max // 4))
+
+
+def asked_pause_ms(error: ClientError) -> int | None:
+    """How long the server asked to wait; None if it did not."""
+    if isinstance(error, ServerBusyError) and error.retry_after_seconds is not None:
+        return int(error.retry_after_seconds * 1_000)
+    return None

@@ -57,7 +57,7 @@ from sdk.client.life import IMPATIENT, MOVE_OF, TRANSITIONS, Move
 from sdk.client.ops import Applied, StoredState, StoreOps
 from sdk.client.pauses import Pauses
 from sdk.client.report import SyncReport, Tally
-from sdk.client.schedule import Pace, Want, full_wait_ms, is_look_due
+from sdk.client.schedule import Pace, Want, asked_pause_ms, full_wait_ms, is_look_due
 from sdk.client.steps import (
     Apply,
     Close,
@@ -206,7 +206,7 @@ class Session(Wishes):
 
     def received(self, number: int, response: SyncResponse, spent: Traffic, now: Now) -> None:
         """Take an answer; one to a request that is no longer under way counts for nothing."""
-        if not self._is_awaited(number):
+        if not (isinstance(self._step, Send) and self._step.number == number):
             return
         assert self._course is not None
         assert self._tally is not None
@@ -278,8 +278,6 @@ class Session(Wishes):
         if self._following:
             self.want(Trigger.RETRY)
 
-    # Inside.
-
     def _next(self, now: Now) -> Step:
         if self._state is State.STOPPED:
             return Close() if self._open else Wait(None)
@@ -345,9 +343,6 @@ class Session(Wishes):
         else:
             self._finish(now)
 
-    def _is_awaited(self, number: int) -> bool:
-        return isinstance(self._step, Send) and self._step.number == number
-
     def _tell_path(self, ops: StoreOps) -> None:
         if ops.path != self._path:
             self._path = ops.path
@@ -380,7 +375,7 @@ class Session(Wishes):
             self._pace.broke(busy=isinstance(error, ServerBusyError))
         self._move(Move.FAILED if again else Move.REFUSED)
         if again:
-            self._pauses.failed(now.monotonic_ms, _asked_pause_ms(error))
+            self._pauses.failed(now.monotonic_ms, asked_pause_ms(error))
         retry = self._following and again
         wait_ms = self._pauses.left_ms(now.monotonic_ms) if retry else None
         self._events.append(SyncFailed(self._round, error, wait_ms))
@@ -402,9 +397,3 @@ class Session(Wishes):
         self._state = TRANSITIONS[before][move]
         if self._state is not before:
             self._events.append(StateChanged(before, self._state))
-
-
-def _asked_pause_ms(error: ClientError) -> int | None:
-    if isinstance(error, ServerBusyError) and error.retry_after_seconds is not None:
-        return int(error.retry_after_seconds * 1_000)
-    return None

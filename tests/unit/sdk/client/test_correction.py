@@ -5,6 +5,7 @@ The server's side is `ModelServer`; here, where its answers would be in the way,
 
 from __future__ import annotations
 
+import itertools
 import random
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,6 +35,7 @@ from sdk.client.limits import (
     CHECKED_DELTAS_PER_SYNC_MAX,
     CORRECTIONS_PER_SYNC_MAX,
     CUT_CORRECTIONS_PER_SYNC_MAX,
+    FULL_EVERY_MS,
     SPLITS_PER_ROUND_MAX,
 )
 from sdk.client.rows import UPSERT, row_of
@@ -337,12 +339,15 @@ class Damage:
 
 
 def opened(server: ModelServer, **options: Any) -> SyncClient:
+    # More than an hour passes with every look at the clock: full corrections are never put off.
+    hours = itertools.count(T0, FULL_EVERY_MS)
     return SyncClient(
         user_id="u1",
         device_id="phone",
         store=":memory:",
         transport=server,
-        clock=lambda: T0,
+        clock=lambda: next(hours),
+        verify_every_s=0,
         **options,
     )
 
