@@ -50,9 +50,10 @@ class Model(RuleBasedStateMachine):
         self.ms, self.wall_ms = 0, T0
         self.in_flight: list[tuple[int, SyncResponse | ClientError]] = []
         self.app: dict[str, int] = {}
-        self.claimed: list[PendingEntry] = []
+        self.claimed: list[tuple[PendingEntry, int]] = []
         self.lost_on_server: set[str] = set()
         self.seen: dict[str, ConversationState] = {}
+        self.seen_place: tuple[int, ...] = ()
         self.forgiven = True
         self.open()
 
@@ -134,13 +135,21 @@ class Model(RuleBasedStateMachine):
 
     # The device.
 
-    @rule(times=st.integers(1, 8), at=st.integers(0, 60), after=st.booleans())
-    def run(self, times: int, at: int, *, after: bool) -> None:
-        """Some steps; at 1 to 40, death at that statement of SQLite."""
-        if not 1 <= at <= 40:
-            for _ in range(times):
-                self.step()
-            return
+    @rule(times=st.integers(1, 12), answered=st.booleans())
+    def run(self, times: int, *, answered: bool) -> None:
+        """Some steps, whose requests are answered at once, or some time."""
+        for _ in range(times):
+            self.step(answer_at_once=answered)
+
+    @rule()
+    def sync(self) -> None:
+        """All goes well for once, up to a point."""
+        self.session.want(Trigger.ASKED)
+        self.run(12, answered=True)
+
+    @rule(times=st.integers(1, 12), at=st.integers(1, 40), after=st.booleans())
+    def die(self, times: int, at: int, *, after: bool) -> None:
+        """Death at that statement of SQLite, if it comes to it."""
         self.store.close()
         killable = Killable(at, after=after)
         try:
@@ -148,7 +157,7 @@ class Model(RuleBasedStateMachine):
                 self.open()
                 self.session.want(Trigger.ASKED)
                 for _ in range(times):
-                    self.step()
+                    self.step(answer_at_once=True)
         except Killed:
             pass
         killable.close()
@@ -202,7 +211,9 @@ class Model(RuleBasedStateMachine):
                 case Apply(ops):
                     if ops.path == "full" or ops.forget:
                         self.forgiven = True
+                    before = self.place()
                     session.applied(store.apply(ops, self.wall_ms), self.now)
+                    assert ops.path == "full" or self.place() >= before, "the cursor went back"
                 case Note():
                     store.note_verified(self.wall_ms)
                     session.noted(self.now)
@@ -220,22 +231,50 @@ class Model(RuleBasedStateMachine):
 
     @rule(limit=st.integers(1, 3))
     def claim(self, limit: int) -> None:
-        self.claimed += self.store.pending(limit, self.wall_ms)
+        """The app begins to process what it sees now; it may be long about it."""
+        entries = self.store.pending(limit, self.wall_ms)
+        self.claimed += [(entry, self.max_seq(entry)) for entry in entries]
 
     @rule(how=st.sampled_from(["ack", "retry", "forget"]))
     def work(self, how: str) -> None:
-        for entry in self.claimed:
+        for entry, max_seq in self.claimed:
             if how == "ack":
-                self.pull(entry)
+                self.app[entry.conversation_id] = max_seq
                 self.store.ack(entry)
             elif how == "retry":
                 self.store.retry(entry, "no", self.wall_ms, 0.5)
         self.claimed.clear()
 
-    def pull(self, entry: PendingEntry) -> None:
+    def max_seq(self, entry: PendingEntry) -> int:
         view = self.store.conversation(entry.conversation_id)
-        if view is not None:
-            self.app[entry.conversation_id] = view.max_seq
+        assert view is not None, "what is pending exists"
+        return view.max_seq
+
+    # Courses of some length, which chance alone seldom finds.
+
+    @rule(first=ids, how=st.sampled_from(["ack", "retry", "forget"]))
+    def change_what_is_worked_on(self, first: str, how: str) -> None:
+        self.message(first, 1)
+        self.sync()
+        self.claim(3)
+        for entry, _ in list(self.claimed):
+            self.message(entry.conversation_id, 1)
+        self.sync()
+        self.work(how)
+
+    @rule(conversation_id=ids, keep=st.booleans(), verify=st.booleans())
+    def answer_what_was_given_up(self, conversation_id: str, *, keep: bool, verify: bool) -> None:
+        self.in_flight.clear()
+        self.ask()
+        self.run(3, answered=False)
+        self.fail(NetworkError("slow"))
+        self.message(conversation_id, 1)
+        self.sync()
+        self.message(conversation_id, 1)
+        self.ask_for_more(verify=verify, full=False)
+        self.run(3, answered=False)
+        self.deliver(0, keep=keep)
+        self.run(2, answered=False)
 
     # What must hold.
 
@@ -250,8 +289,14 @@ class Model(RuleBasedStateMachine):
                 assert state.max_seq >= before.max_seq
                 assert state.read_seq >= before.read_seq
                 assert state.own.min_seq >= before.own.min_seq
+            assert self.place() >= self.seen_place, "the cursor goes on, or a reset is explicit"
         self.forgiven = False
-        self.seen = held
+        self.seen, self.seen_place = held, self.place()
+
+    def place(self) -> tuple[int, ...]:
+        """Where the cursor is, in the readable tokens of the model: key, incarnation, version."""
+        cursor = self.store.load().cursor
+        return () if cursor is None else tuple(map(int, cursor[1:].split(":")[:3]))
 
     @precondition(lambda self: hasattr(self, "store"))
     @rule()
@@ -278,7 +323,7 @@ class Model(RuleBasedStateMachine):
         self.claimed.clear()
         while entries := self.store.pending(3, self.wall_ms):
             for entry in entries:
-                self.pull(entry)
+                self.app[entry.conversation_id] = self.max_seq(entry)
                 assert self.store.ack(entry)
         for state in self.server.states.values():
             if is_listed(state) or is_notification(state.conversation_id):
@@ -293,4 +338,4 @@ class Model(RuleBasedStateMachine):
 
 
 TestModel = Model.TestCase
-TestModel.settings = settings(max_examples=EXAMPLES, stateful_step_count=30, deadline=None)
+TestModel.settings = settings(max_examples=EXAMPLES, stateful_step_count=50, deadline=None)
