@@ -36,6 +36,7 @@ from sdk.client.course import SyncCourse
 from sdk.client.errors import (
     ClientError,
     InvalidAnswerError,
+    NetworkError,
     RequestRefusedError,
     ServerBusyError,
     StoreDamagedError,
@@ -54,7 +55,7 @@ from sdk.client.events import (
     Trigger,
 )
 from sdk.client.life import IMPATIENT, MOVE_OF, TRANSITIONS, Move
-from sdk.client.ops import Applied, StoredState, StoreOps
+from sdk.client.ops import Applied, StoredState
 from sdk.client.pauses import Pauses
 from sdk.client.report import SyncReport, Tally
 from sdk.client.schedule import Pace, Want, asked_pause_ms, full_wait_ms, is_look_due
@@ -95,8 +96,7 @@ class Session(Wishes):
         self._states = states
         self._jitter = jitter
         self._state = State.OFFLINE
-        self._open = False
-        self._live = options.live
+        self._open, self._live = False, options.live
         self._stored = StoredState()
         self._full_wait_ms = 0
         self._sent = 0
@@ -147,6 +147,8 @@ class Session(Wishes):
         self._open = False
         if not self._following or self._course is not None:
             return  # what is under way will fail, or has its answer already
+        if isinstance(self._step, Load):
+            self._step = None  # it is not begun: after the pause
         self.want(Trigger.RETRY)
         if self._state is State.LIVE:
             self._move(Move.LOST)
@@ -180,7 +182,9 @@ class Session(Wishes):
         self._step = None
 
     def loaded(self, stored: StoredState, now: Now) -> None:
-        """Begin the course of this round from where the store stands."""
+        """Begin the course of this round from where the store stands, unless it was put off."""
+        if not isinstance(self._step, Load):
+            return
         want = self._want or Want()
         if self._tally is None:
             self._want = None
@@ -216,7 +220,9 @@ class Session(Wishes):
         except ClientError as error:
             self._fail(error, now)
             return
-        self._tell_path(ops)
+        if ops.path != self._path:
+            self._path, why = ops.path, ops.after.reason if ops.path == "full" else None
+            self._events.append(PathTaken(self._round, ops.path, why))
         self._step = Apply(ops)
 
     def applied(self, applied: Applied, now: Now) -> None:
@@ -343,12 +349,6 @@ class Session(Wishes):
         else:
             self._finish(now)
 
-    def _tell_path(self, ops: StoreOps) -> None:
-        if ops.path != self._path:
-            self._path = ops.path
-            reason = ops.after.reason if ops.path == "full" else None
-            self._events.append(PathTaken(self._round, ops.path, reason))
-
     def _finish(self, now: Now) -> None:
         assert self._course is not None
         assert self._tally is not None
@@ -371,6 +371,7 @@ class Session(Wishes):
             self._round += 1  # it failed before it began: opening the connection, reading the store
             self._want = None
         again = isinstance(error, RetryableError | InvalidAnswerError)
+        self._open = self._open and not isinstance(error, NetworkError)
         if self._state in {State.DELTA, State.CORRECTING, State.FULL}:
             self._pace.broke(busy=isinstance(error, ServerBusyError))
         self._move(Move.FAILED if again else Move.REFUSED)

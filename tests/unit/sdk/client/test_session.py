@@ -411,3 +411,30 @@ def test_a_stopped_session_does_nothing() -> None:
     assert shell.until_rest().ms is None
     assert shell.session.state is State.STOPPED
     assert shell.requests == []
+
+
+def test_a_connection_that_ends_before_the_round_begins_is_opened_again_after_the_pause() -> None:
+    shell = following(delta(cursor="c3"), live=True)
+    shell.session.poked()
+    assert isinstance(shell.session.step(shell.now), Load)
+    shell.session.lost(shell.now, 500)
+    shell.session.loaded(shell.stored, shell.now)
+    wait = shell.until_rest().ms
+    assert wait is not None
+    assert wait >= 500
+    shell.ms += wait
+    shell.until_rest()
+    assert shell.session.connected
+    assert shell.session.state is State.LIVE
+
+
+def test_a_connection_on_which_nothing_comes_is_opened_again() -> None:
+    shell = following(NetworkError("nothing came"), delta(cursor="c3"), live=True)
+    shell.session.poked()
+    wait = shell.until_rest().ms
+    assert wait is not None
+    assert not shell.session.connected
+    shell.ms += wait
+    shell.until_rest()
+    assert any(isinstance(step, Open) for step in shell.done)
+    assert shell.session.connected
