@@ -140,7 +140,8 @@ class _Screen:
     def _watch(self, client: SyncClient, draw: Callable[[], None]) -> None:
         while True:
             client.check()
-            self._changed.wait(1)
+            if not self._changed.wait(1):
+                continue
             self._changed.clear()
             self.take(client)
             draw()

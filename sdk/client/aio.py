@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar, cast
 
+from sdk.client import limits
 from sdk.client.aio_transport import (
     AsyncConnection,
     AsyncHttpTransport,
@@ -25,42 +24,39 @@ from sdk.client.aio_transport import (
     AsyncTransport,
 )
 from sdk.client.errors import ClientError
-from sdk.client.events import ClientEvent, StoreSetAside, Trigger
+from sdk.client.events import Trigger
 from sdk.client.local import LocalClient
 from sdk.client.pending import PendingEntry, PendingItem
 from sdk.client.report import SyncReport
-from sdk.client.session import Session
-from sdk.client.steps import Apply, Close, Load, Note, Now, Open, Rebuild, Send, Step, Wait
+from sdk.client.setup import Setup
+from sdk.client.shell import Shell
+from sdk.client.steps import Close, Open, Send, Step, Wait
 from sdk.client.transport import Signal
 
-log = logging.getLogger(__name__)
 T = TypeVar("T")
-
-_LOOK_AGAIN_S: Final = 1.0
 
 
 class AsyncSyncClient(LocalClient):
     """What `async with SyncClient(...)` gives: the same calls, those that wait with `await`."""
 
-    def __init__(self, client: Any, parts: dict[str, Any]) -> None:
-        super().__init__(parts["store"], parts["clock"], parts["rng"], parts["lease_ms"])
-        self._listeners: tuple[Callable[[ClientEvent], None], ...] = parts["listeners"]
+    def __init__(self, setup: Setup) -> None:
+        super().__init__(setup)
         self._http: AsyncTransport
         self._live: AsyncConnection | None = None
-        if parts["transport"] is not None:
-            self._http = parts["transport"]
+        if setup.transport is not None:
+            self._http = cast("AsyncTransport", setup.transport)
         else:
-            http = AsyncHttpTransport(parts["url"], parts["token"], on_token=client.own)
+            http = AsyncHttpTransport(setup.url, setup.token, on_token=setup.own)
             self._http = http
-            if parts["live"]:
-                self._live = AsyncSocketConnection(parts["url"], http.tokens)
-        self._session: Session = client.session(self._live)
+            if setup.options.live:
+                self._live = AsyncSocketConnection(setup.url, http.tokens)
+        self._shell = Shell(setup)
+        self._session = self._shell.session
         self._worker = ThreadPoolExecutor(1, "sync-client")
         self._driving = asyncio.Lock()
         self._news = asyncio.Event()
         self._stored = asyncio.Condition()
         self._heard: list[Signal] = []
-        self._applied = 0
         self._follower: asyncio.Task[None] | None = None
         self._broken: BaseException | None = None
 
@@ -81,7 +77,7 @@ class AsyncSyncClient(LocalClient):
                 return outcome
             async with self._stored:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._stored.wait(), _LOOK_AGAIN_S)
+                    await asyncio.wait_for(self._stored.wait(), limits.LOOK_AGAIN_S)
 
     async def follow(self) -> None:
         """Keep the store up to date from now on, in a task, until the client is closed."""
@@ -94,7 +90,7 @@ class AsyncSyncClient(LocalClient):
         """Follow, and give what there is to process; see `SyncClient.changes`."""
         await self.follow()
         while True:
-            seen = self._applied
+            seen = self._shell.applied
             claimed: list[Any] = await self._ask(lambda: self.pending(1) or self.pending_items(1))
             if claimed:
                 yield claimed[0]
@@ -102,9 +98,9 @@ class AsyncSyncClient(LocalClient):
             if self._broken is not None:
                 raise self._broken
             async with self._stored:
-                if self._applied == seen:
+                if self._shell.applied == seen:
                     with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._stored.wait(), _LOOK_AGAIN_S)
+                        await asyncio.wait_for(self._stored.wait(), limits.LOOK_AGAIN_S)
 
     async def foreground(self) -> None:
         """Say that the app is seen again: whoever follows syncs now."""
@@ -129,7 +125,8 @@ class AsyncSyncClient(LocalClient):
             await self._emit()
             if self._live is not None:
                 await self._live.close()
-            await self._http.close()
+            if self._setup.transport is None:
+                await self._http.close()
         self._worker.shutdown()
 
     # Inside.
@@ -171,17 +168,9 @@ class AsyncSyncClient(LocalClient):
             self._news.set()
 
     def _next(self, heard: list[Signal], until: int | None) -> Step | None:
-        session, now = self._session, self._now()
         for signal in heard:
-            if signal.poke:
-                session.poked()
-            else:
-                session.lost(now, signal.after_ms)
-        if until is not None and session.outcome(until) is not None:
-            return None
-        step = session.step(now)
-        over = until is None and not session.following
-        return None if over and isinstance(step, Wait) else step
+            self._shell.hear(signal)
+        return self._shell.next_step(until)
 
     async def _do(self, step: Step) -> None:
         session = self._session
@@ -208,59 +197,29 @@ class AsyncSyncClient(LocalClient):
                         self._stored.notify_all()
         except ClientError as error:
             failure = error
-            await self._ask(lambda: session.failed(failure, self._now()))
+            await self._ask(lambda: session.failed(failure, self._shell.now()))
+
+    def _touch(self, step: Step) -> None:
+        self._shell.touch(step)()
 
     async def _send(self, send: Send) -> None:
+        session, now = self._session, self._shell.now
         transport: AsyncTransport = self._http
-        if self._session.connected and self._live is not None:
+        if session.connected and self._live is not None:
             transport = self._live
         before = transport.traffic
         try:
             answer = await transport.send(send.request)
         except ClientError as error:
             failure, spent = error, transport.traffic.since(before)
-            await self._ask(lambda: self._session.failed(failure, self._now(), spent))
+            await self._ask(lambda: session.failed(failure, now(), spent))
             return
         spent = transport.traffic.since(before)
-        await self._ask(lambda: self._receive(send.number, answer, spent))
-
-    def _receive(self, number: int, answer: Any, spent: Any) -> None:
-        try:
-            self._session.received(number, answer, spent, self._now())
-        except ClientError as error:
-            self._session.failed(error, self._now())
-
-    def _touch(self, step: Step) -> None:
-        """Do what concerns the store; in the worker."""
-        session, store = self._session, self._store
-        match step:
-            case Load():
-                stored = store.load()
-                session.loaded(stored, self._now())
-            case Apply(ops):
-                applied = store.apply(ops, self._clock())
-                self._applied += 1
-                session.applied(applied, self._now())
-            case Note():
-                store.note_verified(self._clock())
-                session.noted(self._now())
-            case Rebuild():
-                aside = store.rebuild(self._clock())
-                session.rebuilt(StoreSetAside(aside.path, aside.why, aside.drafts))
-            case _:
-                raise AssertionError(step)
+        await self._ask(lambda: session.received(send.number, answer, spent, now()))
 
     def _hear(self, signal: Signal) -> None:
         self._heard.append(signal)
         self._news.set()
 
-    def _now(self) -> Now:
-        return Now(time.monotonic_ns() // 1_000_000, self._clock())
-
     async def _emit(self) -> None:
-        for event in await self._ask(self._session.take_events):
-            for listener in self._listeners:
-                try:
-                    listener(event)
-                except Exception:
-                    log.exception("a listener failed at %s", type(event).__name__)
+        self._shell.announce(await self._ask(self._session.take_events))

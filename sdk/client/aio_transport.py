@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -20,26 +19,22 @@ from schemas.frames import ServerFrame
 from schemas.protocol import SyncRequest, SyncResponse
 from sdk.client import limits
 from sdk.client.errors import AuthError, ClientError, NetworkError
-from sdk.client.sockets import connect_options, count_bytes, silent
-from sdk.client.tokens import check_token
+from sdk.client.line import Line, connect_options, dialling, writing
+from sdk.client.tokens import AsyncTokens, TokenSource
 from sdk.client.traffic import Traffic
 from sdk.client.transport import FORMATS, Signal, check_room, not_reached, options
 from sdk.client.wire import (
-    CONNECT_PATH,
     SYNC_PATH,
-    Frames,
     answer_in,
     answer_of,
     body_of,
     check_url,
+    connect_url,
     fixed_headers,
-    refusal_of,
 )
 
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
-
-TokenSource = str | Callable[[], str | Awaitable[str]]
 
 
 class AsyncTransport(Protocol):
@@ -61,31 +56,6 @@ class AsyncConnection(AsyncTransport, Protocol):
 
     async def open(self, on_signal: Callable[[Signal], None]) -> None:
         """Connect; raises `ClientError`. `on_signal` is called in the loop."""
-
-
-class AsyncTokens:
-    """The present token, from a text or a function, which may be a coroutine's."""
-
-    def __init__(self, source: TokenSource, on_token: Callable[[str], None]) -> None:
-        self._source = source
-        self._on_token = on_token
-        self._token: str | None = None
-
-    async def present(self) -> tuple[str, bool]:
-        """Return the token, and whether it was asked for just now; raises `AuthError`."""
-        if self._token is not None:
-            return self._token, False
-        made = self._source if isinstance(self._source, str) else self._source()
-        token = await made if inspect.isawaitable(made) else made
-        check_token(token)
-        self._on_token(token)
-        self._token = token
-        return token, not isinstance(self._source, str)
-
-    def refused(self) -> bool:
-        """Forget the token; whether another one can be had."""
-        self._token = None
-        return not isinstance(self._source, str)
 
 
 class AsyncHttpTransport:
@@ -160,10 +130,10 @@ class AsyncSocketConnection:
         *,
         seconds: float = limits.SECONDS_PER_REQUEST_DEFAULT,
     ) -> None:
-        self._url = check_url(url).replace("http", "ws", 1) + CONNECT_PATH
+        self._url = connect_url(url)
         self._tokens = tokens
         self._seconds = seconds
-        self._line: _Line | None = None
+        self._line: _TaskLine | None = None
         self._traffic = Traffic()
 
     @property
@@ -181,7 +151,7 @@ class AsyncSocketConnection:
             if not self._tokens.refused() or new:
                 raise
             socket = await self._dial((await self._tokens.present())[0])
-        self._line = _Line(socket, self._spend, on_signal, self._tokens, self._seconds)
+        self._line = _TaskLine(socket, self._spend, on_signal, self._tokens, self._seconds)
         await self._line.begin()
 
     async def send(self, request: SyncRequest) -> SyncResponse:
@@ -201,21 +171,13 @@ class AsyncSocketConnection:
 
     async def _dial(self, token: str) -> ClientConnection:
         from websockets.asyncio.client import connect
-        from websockets.exceptions import InvalidHandshake, InvalidStatus
 
-        try:
+        with dialling(self._url):
             return await connect(self._url, **connect_options(token))
-        except InvalidStatus as error:
-            answer = error.response
-            raise refusal_of(
-                answer.status_code, dict(answer.headers.raw_items()), bytes(answer.body or b"")
-            ) from error
-        except (OSError, TimeoutError, InvalidHandshake, EOFError) as error:
-            raise not_reached(self._url, error) from error
 
 
-class _Line:
-    """An open socket, and the task that reads it."""
+class _TaskLine(Line):
+    """A line with an open socket, and the task that reads it."""
 
     def __init__(
         self,
@@ -225,43 +187,26 @@ class _Line:
         tokens: AsyncTokens,
         seconds: float,
     ) -> None:
+        super().__init__(socket.protocol, spend, on_signal, tokens, seconds)
         self._socket = socket
-        self._spend = spend
-        self._on_signal = on_signal
-        self._tokens = tokens
-        self._seconds = seconds
-        self._frames = Frames()
-        self._answers: dict[int, asyncio.Future[ServerFrame]] = {}
-        self._moved_s = time.monotonic()
         self._reader: asyncio.Task[None] | None = None
 
     async def begin(self) -> None:
-        count_bytes(self._socket.protocol, self._moved)
-        await self._write(self._frames.hello())
+        await self._write(self.hello())
         self._reader = asyncio.create_task(self._read(), name="sync-connection")
 
     async def ask(self, request: SyncRequest) -> ServerFrame:
-        number, data = self._frames.request(request)
-        answer: asyncio.Future[ServerFrame] = asyncio.get_running_loop().create_future()
-        self._answers[number] = answer
         began_s = time.monotonic()
         try:
-            await self._write(data)
-            while True:
-                left_s = self._seconds - (time.monotonic() - max(began_s, self._moved_s))
-                if left_s <= 0:
-                    raise silent(self._seconds)
-                done, _ = await asyncio.wait({answer}, timeout=left_s)
-                if done:
-                    break
-            frame = answer.result()
+            with self.question(request) as (data, answer):
+                await self._write(data)
+                came = asyncio.wrap_future(answer)
+                while not came.done():
+                    await asyncio.wait({came}, timeout=self.left_s(began_s))
+                return came.result()
         except NetworkError:
             await self.close()
             raise
-        finally:
-            del self._answers[number]
-        self._spend(trips=1)
-        return frame
 
     async def close(self) -> None:
         if self._reader is not None and self._reader is not asyncio.current_task():
@@ -271,17 +216,9 @@ class _Line:
             await self._socket.close()
 
     async def _write(self, data: bytes) -> None:
-        from websockets.exceptions import ConnectionClosed
-
         self._spend(up=len(data))
-        try:
+        with writing():
             await self._socket.send(data)
-        except (OSError, ConnectionClosed) as error:
-            raise NetworkError(f"the connection broke: {error}") from error
-
-    def _moved(self, size: int) -> None:
-        self._moved_s = time.monotonic()
-        self._spend(down=size)
 
     async def _read(self) -> None:
         from websockets.exceptions import ConnectionClosed
@@ -292,27 +229,12 @@ class _Line:
                     async with asyncio.timeout(limits.SILENCE_SECONDS_MAX):
                         data: Any = await self._socket.recv()
                 except TimeoutError:
-                    if time.monotonic() - self._moved_s < limits.SILENCE_SECONDS_MAX:
-                        continue
-                    raise
-                self._take(self._frames.read(data))
+                    if self.is_silent():
+                        raise
+                    continue
+                self.take(data)
         except (ConnectionClosed, OSError, ClientError) as error:
-            code = getattr(getattr(error, "rcvd", None), "code", None)
-            if code == limits.CLOSE_TOKEN_EXPIRED:
-                self._tokens.refused()
-            for answer in self._answers.values():
-                if not answer.done():
-                    answer.set_exception(NetworkError(f"the connection ended: {error}"))
+            self.end(error)
             self._on_signal(Signal(poke=False))
             with contextlib.suppress(Exception):
                 await self._socket.close()
-
-    def _take(self, frame: ServerFrame) -> None:
-        if frame.poke:
-            self._on_signal(Signal(poke=True))
-        elif frame.drain_ms is not None:
-            self._on_signal(Signal(poke=False, after_ms=frame.drain_ms))
-        elif frame.id is not None:
-            answer = self._answers.get(frame.id)
-            if answer is not None and not answer.done():
-                answer.set_result(frame)

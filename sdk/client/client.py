@@ -17,33 +17,28 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, cast
+from typing import TYPE_CHECKING, Literal, Self, cast
 
 from schemas import limits as contract
 from sdk.client import limits
-from sdk.client.errors import StoreOwnerError
 from sdk.client.events import ClientEvent, StoreSetAside
 from sdk.client.local import LocalClient, check_length, check_range
 from sdk.client.pending import PendingEntry, PendingItem
 from sdk.client.pump import Pump
 from sdk.client.report import SyncReport
 from sdk.client.session import Session
+from sdk.client.setup import Setup
 from sdk.client.sockets import SocketConnection
 from sdk.client.steps import Options
 from sdk.client.store import Store
-from sdk.client.tokens import user_of
+from sdk.client.tokens import TokenSource, user_of
 from sdk.client.transport import HttpTransport, Transport
 from sdk.client.wire import check_url
 
 if TYPE_CHECKING:
     from sdk.client.aio import AsyncSyncClient
-
-Token = str | Callable[[], str] | Callable[[], Awaitable[str]]
-
-_LOOK_AGAIN_S: Final = 1.0
-"""How long an iterator over changes sleeps at most: leases and pauses of entries end meanwhile."""
 
 
 def wall_clock_ms() -> int:
@@ -77,7 +72,7 @@ class SyncClient(LocalClient):
         self,
         url: str = "",
         *,
-        token: Token = "",
+        token: TokenSource = "",
         store: str | os.PathLike[str] = "im.db",
         user_id: str | None = None,
         device_id: str | None = None,
@@ -110,56 +105,24 @@ class SyncClient(LocalClient):
             check_url(url)
         drawn = rng or random.Random()  # noqa: S311 (spreads retries, keeps no secret)
         opened = Store(store, user_id, device_id, now_ms=clock())
-        super().__init__(opened, clock, drawn, int(lease_s * 1_000))
-        self._url = url
-        self._token = token
-        self._transport = transport
-        self._live = live
-        self._listeners = (on_event,) if on_event is not None else ()
-        self._options: Mapping[str, int] = {
-            "changes_max": changes_max,
-            "page_max": page_max,
-            "bytes_max": bytes_max,
-            "poll_ms": int(poll_s * 1_000),
-            "verify_every_ms": int(verify_every_s * 1_000),
-        }
-        try:
-            self._pump = self._make_pump()
-        except BaseException:
-            self._store.close()
-            raise
+        chosen = Options(
+            live=transport is None and live == "websocket",
+            changes_max=changes_max,
+            page_max=page_max,
+            bytes_max=bytes_max,
+            poll_ms=int(poll_s * 1_000),
+            verify_every_ms=int(verify_every_s * 1_000),
+        )
+        listeners = (on_event,) if on_event is not None else ()
+        setup = Setup(
+            opened, chosen, int(lease_s * 1_000), clock, drawn, listeners, url, token, transport
+        )
+        super().__init__(setup)
+        self._pump = _pump_of(setup)
         self._closed = False
-        self._tell_set_aside()
-
-    def _make_pump(self) -> Pump:
-        http, live = self._transport, None
-        if http is None:
-            token = cast("str | Callable[[], str]", self._token)
-            http = HttpTransport(self._url, token, on_token=self.own)
-            if self._live == "websocket":
-                live = SocketConnection(self._url, http.tokens)
-        return Pump(self.session(live), self._store, http, live, self._clock, self._listeners)
-
-    # What the other client is made from; not for apps.
-
-    def session(self, live: object) -> Session:
-        """Make the session of this client."""
-        options = Options(live=live is not None, **self._options)
-        return Session(self.device_id, options, states=self._store.states, jitter=self._rng.random)
-
-    def own(self, token: str) -> None:
-        """See whose a token is, before anything is sent with it; raises `StoreOwnerError`."""
-        user_id = user_of(token)
-        if user_id is not None:
-            self._store.bind(user_id)
-        elif self._store.user_id is None:
-            raise StoreOwnerError("the token does not say whose it is: name the `user_id`")
-
-    def _tell_set_aside(self) -> None:
-        aside = self._store.set_aside
-        for listener in self._listeners if aside is not None else ():
-            assert aside is not None
-            listener(StoreSetAside(aside.path, aside.why, aside.drafts))
+        aside = opened.set_aside
+        if aside is not None:
+            self._pump.announce([StoreSetAside(aside.path, aside.why, aside.drafts)])
 
     # Beginning and end.
 
@@ -180,7 +143,7 @@ class SyncClient(LocalClient):
         """Use the client with `await`; it is closed at the end of the block."""
         from sdk.client.aio import AsyncSyncClient
 
-        self._other = AsyncSyncClient(self, self._parts())
+        self._other = AsyncSyncClient(self._setup)
         return self._other
 
     async def __aexit__(self, *_: object) -> None:
@@ -188,27 +151,12 @@ class SyncClient(LocalClient):
         await self._other.aclose()
         self.close()
 
-    def _parts(self) -> dict[str, Any]:
-        return {
-            "url": self._url,
-            "token": self._token,
-            "live": self._live == "websocket",
-            "store": self._store,
-            "clock": self._clock,
-            "rng": self._rng,
-            "lease_ms": self._lease_ms,
-            "listeners": self._listeners,
-            "transport": self._transport,
-        }
-
     def close(self) -> None:
         """Close store and connection, after a sync that is under way. Nothing is left to save."""
         if self._closed:
             return
         self._closed = True
         self._pump.stop()
-        if self._transport is None:
-            self._pump.close_http()
         self._store.close()
 
     # Syncing.
@@ -246,7 +194,7 @@ class SyncClient(LocalClient):
             if claimed:
                 yield claimed[0]
             else:
-                self._pump.wait_change(seen, _LOOK_AGAIN_S)
+                self._pump.wait_change(seen, limits.LOOK_AGAIN_S)
 
     def foreground(self) -> None:
         """Say that the app is seen again: whoever follows syncs now."""
@@ -259,3 +207,11 @@ class SyncClient(LocalClient):
     def network_changed(self) -> None:
         """Say that the device has another network, or one again: no pause is waited for."""
         self._pump.tell(Session.network_changed)
+
+
+def _pump_of(setup: Setup) -> Pump:
+    if setup.transport is not None:
+        return Pump(setup, cast("Transport", setup.transport), None)
+    http = HttpTransport(setup.url, setup.token, on_token=setup.own)
+    live = SocketConnection(setup.url, http.tokens) if setup.options.live else None
+    return Pump(setup, http, live)

@@ -117,6 +117,9 @@ CONVERSATIONS_DEFAULT: Final = 50
 CONVERSATIONS_MAX: Final = 1_000
 """Most rows of the list read at once; longer lists are read page after page."""
 
+LOOK_AGAIN_S: Final = 1.0
+"""How long an iterator over changes sleeps at most: leases and pauses of entries end meanwhile."""
+
 DRAFT_CHARS_MAX: Final = 20_000
 """Characters of a draft: five times the longest message that common IM systems send."""
 

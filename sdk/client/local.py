@@ -7,27 +7,22 @@ The blocking and the asynchronous client share them.
 from __future__ import annotations
 
 import contextlib
-import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from schemas import limits as contract
 from schemas.conversations import ConversationState
 from sdk.client import limits
 from sdk.client.pending import PendingEntry, PendingItem
 from sdk.client.rows import ConversationView
-from sdk.client.store import Store
+from sdk.client.setup import Setup
 
 
 class LocalClient:
     """The conversations of one user on one device, as they are here."""
 
-    def __init__(
-        self, store: Store, clock: Callable[[], int], rng: random.Random, lease_ms: int
-    ) -> None:
-        self._store = store
-        self._clock = clock
-        self._rng = rng
-        self._lease_ms = lease_ms
+    def __init__(self, setup: Setup) -> None:
+        self._setup = setup
+        self._store = setup.store
 
     @property
     def user_id(self) -> str | None:
@@ -47,7 +42,7 @@ class LocalClient:
         `ack`), and is never skipped.
         """
         check_range("limit", limit, limits.PENDING_MAX)
-        return self._store.pending(limit, self._clock(), self._lease_ms)
+        return self._store.pending(limit, self._setup.clock(), self._setup.lease_ms)
 
     def pending_items(self, limit: int = limits.PENDING_DEFAULT) -> list[PendingItem]:
         """Claim changed items of user modules, in the order in which they changed.
@@ -55,7 +50,7 @@ class LocalClient:
         One whose `op` is `refresh` asks to fetch a module, or all, anew; see `PendingItem`.
         """
         check_range("limit", limit, limits.PENDING_MAX)
-        return self._store.pending_items(limit, self._clock(), self._lease_ms)
+        return self._store.pending_items(limit, self._setup.clock(), self._setup.lease_ms)
 
     def ack(self, entry: PendingEntry | PendingItem) -> bool:
         """Say that an entry was processed; False: it changed meanwhile and stays, or is gone."""
@@ -64,7 +59,7 @@ class LocalClient:
     def retry(self, entry: PendingEntry | PendingItem, error: BaseException | str) -> None:
         """Say that processing failed; the entry is due again after a pause that grows."""
         text = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
-        self._store.retry(entry, text, self._clock(), self._rng.random())
+        self._store.retry(entry, text, self._setup.clock(), self._setup.rng.random())
 
     @contextlib.contextmanager
     def processing(self, entry: PendingEntry | PendingItem) -> Iterator[None]:
@@ -111,7 +106,7 @@ class LocalClient:
         check_length("conversation_id", conversation_id, contract.CONVERSATION_ID_CHARS_MAX)
         if len(text) > limits.DRAFT_CHARS_MAX:
             raise ValueError(f"a draft has at most {limits.DRAFT_CHARS_MAX:,} characters")
-        self._store.set_draft(conversation_id, text, self._clock())
+        self._store.set_draft(conversation_id, text, self._setup.clock())
 
     def state(self) -> dict[str, ConversationState]:
         """Read the state of every conversation, listed or not, by id: for checks and exports."""

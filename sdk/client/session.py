@@ -218,7 +218,7 @@ class Session(Wishes):
         try:
             ops = self._course.receive(response)
         except ClientError as error:
-            self._fail(error, now)
+            self.failed(error, now)
             return
         if ops.path != self._path:
             self._path, why = ops.path, ops.after.reason if ops.path == "full" else None
@@ -270,11 +270,10 @@ class Session(Wishes):
             self._course = None
             self._step = Rebuild()
             return
-        sending = isinstance(self._step, Send) and self._course is not None
-        if sending and self._course is not None and self._course.failed(error):
+        if isinstance(self._step, Send) and self._course and self._course.failed(error):
             self._go_on(now)
-            return
-        self._fail(error, now)
+        else:
+            self._fail(error, now)
 
     def abandoned(self) -> None:
         """The shell was stopped in the middle: forget the round, the store has all that counts."""

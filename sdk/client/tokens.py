@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import base64
 import binascii
+import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import msgspec
 
 from sdk.client.errors import AuthError
+
+TokenSource = str | Callable[[], str | Awaitable[str]]
+"""A token, or a function that gives one; a coroutine function only with `async`."""
 
 _BEARER: Final = re.compile(r"[!-~]+")
 """Visible ASCII: wider than RFC 6750 allows, and nothing that could end a header."""
@@ -46,27 +50,54 @@ def user_of(token: str) -> str | None:
         return None
 
 
-class Tokens:
-    """The present token, from a text or a function that blocks. Safe for threads as far as needed:
-    two threads that ask at once ask twice.
-    """
+class HeldToken:
+    """The present token, kept until it is refused. `on_token` is told each before it is used."""
 
-    def __init__(self, source: str | Callable[[], str], on_token: Callable[[str], None]) -> None:
+    def __init__(self, source: TokenSource, on_token: Callable[[str], None]) -> None:
         self._source = source
         self._on_token = on_token
         self._token: str | None = None
-
-    def present(self) -> tuple[str, bool]:
-        """Return the token, and whether it was asked for just now; raises `AuthError`."""
-        if self._token is not None:
-            return self._token, False
-        token = self._source if isinstance(self._source, str) else self._source()
-        check_token(token)
-        self._on_token(token)
-        self._token = token
-        return token, not isinstance(self._source, str)
 
     def refused(self) -> bool:
         """Forget the token; whether another one can be had."""
         self._token = None
         return not isinstance(self._source, str)
+
+    def _asked(self) -> str | Awaitable[str]:
+        return self._source if isinstance(self._source, str) else self._source()
+
+    def _keep(self, token: str) -> tuple[str, bool]:
+        self._on_token(check_token(token))
+        self._token = token
+        return token, not isinstance(self._source, str)
+
+
+class Tokens(HeldToken):
+    """From a text or a function that blocks. Safe for threads as far as needed: two threads that
+    ask at once ask twice.
+    """
+
+    def present(self) -> tuple[str, bool]:
+        """Return the token, and whether it was asked for just now; raises `AuthError`."""
+        if self._token is not None:
+            return self._token, False
+        made = self._asked()
+        if inspect.isawaitable(made):
+            if inspect.iscoroutine(made):
+                made.close()
+            raise TypeError(
+                "the token function is asynchronous: use `async with SyncClient(...)`, "
+                "or give a function that returns the token"
+            )
+        return self._keep(made)
+
+
+class AsyncTokens(HeldToken):
+    """From a text or a function, which may be a coroutine's."""
+
+    async def present(self) -> tuple[str, bool]:
+        """Return the token, and whether it was asked for just now; raises `AuthError`."""
+        if self._token is not None:
+            return self._token, False
+        made = self._asked()
+        return self._keep(await made if inspect.isawaitable(made) else made)

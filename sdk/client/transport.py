@@ -20,7 +20,7 @@ from schemas.limits import ANSWER_BYTES_MAX
 from schemas.protocol import SyncRequest, SyncResponse
 from sdk.client.errors import InvalidAnswerError, NetworkError
 from sdk.client.limits import SECONDS_PER_REQUEST_DEFAULT, SECONDS_TO_CONNECT_DEFAULT
-from sdk.client.tokens import Tokens
+from sdk.client.tokens import Tokens, TokenSource
 from sdk.client.traffic import Traffic
 from sdk.client.wire import SYNC_PATH, answer_of, body_of, check_url, fixed_headers
 
@@ -73,7 +73,7 @@ class HttpTransport:
     def __init__(
         self,
         url: str,
-        token: str | Callable[[], str],
+        token: TokenSource,
         *,
         encoding: Literal["msgpack", "json"] = "msgpack",
         seconds: float = SECONDS_PER_REQUEST_DEFAULT,

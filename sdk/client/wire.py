@@ -51,6 +51,11 @@ def check_url(url: str) -> str:
     return url.rstrip("/")
 
 
+def connect_url(url: str) -> str:
+    """Return the address of the connection at a server; raises `ValueError` as `check_url`."""
+    return check_url(url).replace("http", "ws", 1) + CONNECT_PATH
+
+
 # HTTP.
 
 

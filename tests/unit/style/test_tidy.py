@@ -29,7 +29,8 @@ PURE = ("schemas", "streams.policy", "streams.activity", "streams.diffusion", "s
         "syncapi.room", "syncapi.negotiation", "syncapi.framing", "syncapi.poke_book",
         "sdk.client.course", "sdk.client.answers", "sdk.client.correction", "sdk.client.session",
         "sdk.client.life", "sdk.client.steps", "sdk.client.schedule", "sdk.client.wishes", "sdk.client.pauses",
-        "sdk.client.backoff", "sdk.client.events", "sdk.client.report", "sdk.client.traffic")  # fmt: skip
+        "sdk.client.backoff", "sdk.client.events", "sdk.client.report", "sdk.client.traffic",
+        "sdk.client.metrics")  # fmt: skip
 IMPURE = frozenset({"schemas.__main__"})
 
 FORBIDDEN_WORDS = re.compile(
