@@ -21,8 +21,8 @@ from sdk.client import limits
 from sdk.client.errors import AuthError, ClientError, NetworkError
 from sdk.client.line import Line, connect_options, dialling, writing
 from sdk.client.tokens import AsyncTokens, TokenSource
-from sdk.client.traffic import Traffic
-from sdk.client.transport import FORMATS, Signal, check_room, not_reached, options
+from sdk.client.traffic import Counted, Traffic
+from sdk.client.transport import Signal, check_room, format_of, not_reached, options
 from sdk.client.wire import (
     SYNC_PATH,
     answer_in,
@@ -58,7 +58,7 @@ class AsyncConnection(AsyncTransport, Protocol):
         """Connect; raises `ClientError`. `on_signal` is called in the loop."""
 
 
-class AsyncHttpTransport:
+class AsyncHttpTransport(Counted):
     """`POST {url}/v1/sync`; see `HttpTransport`. `wire` is an `httpx.AsyncBaseTransport`."""
 
     def __init__(
@@ -71,18 +71,13 @@ class AsyncHttpTransport:
         wire: httpx.AsyncBaseTransport | None = None,
         on_token: Callable[[str], None] = lambda _: None,
     ) -> None:
+        super().__init__()
         self._url = check_url(url) + SYNC_PATH
         self.tokens = AsyncTokens(token, on_token)
-        self._format = FORMATS[encoding]
+        self._format = format_of(encoding)
         self._client = httpx.AsyncClient(
             headers=fixed_headers(self._format), transport=wire, **options(seconds)
         )
-        self._traffic = Traffic()
-
-    @property
-    def traffic(self) -> Traffic:
-        """What went over the wire until now."""
-        return self._traffic
 
     async def send(self, request: SyncRequest) -> SyncResponse:
         """Send a request and decode its answer; once more, with a new token, if one is refused."""
@@ -102,25 +97,25 @@ class AsyncHttpTransport:
     async def _exchange(
         self, content: bytes, headers: dict[str, str]
     ) -> tuple[int, httpx.Headers, bytes]:
-        self._traffic = self._traffic.plus(bytes_up=len(content))
+        self._spend(up=len(content))
         try:
             async with self._client.stream(
                 "POST", self._url, content=content, headers=headers
             ) as got:
-                self._traffic = self._traffic.plus(round_trips=1)
+                self._spend(trips=1)
                 body = bytearray()
                 try:
                     async for chunk in got.aiter_raw():
                         body += chunk
                         check_room(len(body))
                 finally:
-                    self._traffic = self._traffic.plus(bytes_down=got.num_bytes_downloaded)
+                    self._spend(down=got.num_bytes_downloaded)
                 return got.status_code, got.headers, bytes(body)
         except httpx.RequestError as error:
             raise not_reached(self._url, error) from error
 
 
-class AsyncSocketConnection:
+class AsyncSocketConnection(Counted):
     """`/v1/connect`; see `sdk.client.sockets.SocketConnection`."""
 
     def __init__(
@@ -130,16 +125,11 @@ class AsyncSocketConnection:
         *,
         seconds: float = limits.SECONDS_PER_REQUEST_DEFAULT,
     ) -> None:
+        super().__init__()
         self._url = connect_url(url)
         self._tokens = tokens
         self._seconds = seconds
         self._line: _TaskLine | None = None
-        self._traffic = Traffic()
-
-    @property
-    def traffic(self) -> Traffic:
-        """What went over the wire until now; bytes are those of frames."""
-        return self._traffic
 
     async def open(self, on_signal: Callable[[Signal], None]) -> None:
         """Connect; with a new token, if the present one is refused."""
@@ -165,9 +155,6 @@ class AsyncSocketConnection:
         line, self._line = self._line, None
         if line is not None:
             await line.close()
-
-    def _spend(self, *, trips: int = 0, up: int = 0, down: int = 0) -> None:
-        self._traffic = self._traffic.plus(round_trips=trips, bytes_up=up, bytes_down=down)
 
     async def _dial(self, token: str) -> ClientConnection:
         from websockets.asyncio.client import connect

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Literal, Self, cast
 
 from schemas import limits as contract
 from sdk.client import limits
-from sdk.client.events import ClientEvent, StoreSetAside
+from sdk.client.events import ClientEvent
 from sdk.client.local import LocalClient, check_length, check_range
 from sdk.client.pending import PendingEntry, PendingItem
 from sdk.client.pump import Pump
@@ -120,9 +120,8 @@ class SyncClient(LocalClient):
         super().__init__(setup)
         self._pump = _pump_of(setup)
         self._closed = False
-        aside = opened.set_aside
-        if aside is not None:
-            self._pump.announce([StoreSetAside(aside.path, aside.why, aside.drafts)])
+        if opened.set_aside is not None:
+            self._pump.announce([opened.set_aside])
 
     # Beginning and end.
 

@@ -38,7 +38,7 @@ class Trigger(Enum):
 
 
 class State(Enum):
-    """What the client is doing; `sdk.client.session.TRANSITIONS` says what follows what."""
+    """What the client is doing; `sdk.client.life.TRANSITIONS` says what follows what."""
 
     OFFLINE = "offline"
     CONNECTING = "connecting"
@@ -127,7 +127,8 @@ class FullPutOff:
 class StoreSetAside:
     """An alarm: the store was damaged, or no store, and is now at `path`; a new one was begun.
 
-    The next sync fetches everything. `drafts` could be carried over.
+    The next sync fetches everything. `drafts` could be carried over. `path` is empty if there was
+    nothing to rename: a store in memory, or another process was first.
     """
 
     path: str

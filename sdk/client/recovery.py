@@ -38,6 +38,7 @@ from urllib.parse import quote
 
 from sdk.client import database
 from sdk.client.errors import StoreDamagedError, StoreError
+from sdk.client.events import StoreSetAside
 from sdk.client.limits import DRAFT_CHARS_MAX, STORE_OPENINGS_MAX
 
 COMPANIONS: Final = ("-wal", "-journal", "-shm")
@@ -49,18 +50,6 @@ _ASIDES_MAX: Final = 1_000
 _DRAFT_TYPES: Final = (str, str, int)
 
 
-@dataclass(frozen=True, slots=True)
-class SetAside:
-    """A file that was set aside: where it is now, why, and how many drafts were carried over.
-
-    `path` is empty if there was nothing to rename: a store in memory, or another process was first.
-    """
-
-    path: str
-    why: str
-    drafts: int
-
-
 @dataclass(slots=True)
 class Opened:
     """A store that is open: its connection, whose it is, and what was set aside for it."""
@@ -70,7 +59,7 @@ class Opened:
     user_id: str
     device_id: str
     file: tuple[int, int] | None
-    set_aside: SetAside | None = None
+    set_aside: StoreSetAside | None = None
 
 
 @dataclass(slots=True)
@@ -154,19 +143,19 @@ def _replace(
         except BaseException:
             opened.db.close()
             raise
-        opened.set_aside = SetAside(aside, why, drafts)
+        opened.set_aside = StoreSetAside(aside, why, drafts)
         return opened
     raise StoreError(f"new stores at {path!r} are damaged, too: {why}; look at the disk")
 
 
-def _set_stray_log_aside(path: str, now_ms: int) -> SetAside | None:
+def _set_stray_log_aside(path: str, now_ms: int) -> StoreSetAside | None:
     """Save a log whose file is gone: SQLite deletes it when it makes a new file."""
     # First the log, then the file: a process that makes a store at this moment begins the log last.
     if _size(path + "-wal") == 0 or _size(path) > 0:
         return None
     aside = _new_name(path, now_ms)
     _rename(path + "-wal", aside + "-wal")
-    return SetAside(aside + "-wal", f"{path!r} was gone, and only its log was left", 0)
+    return StoreSetAside(aside + "-wal", f"{path!r} was gone, and only its log was left", 0)
 
 
 def _set_aside(path: str, now_ms: int) -> str:

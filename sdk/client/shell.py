@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 
-from sdk.client.events import ClientEvent, StoreSetAside
+from sdk.client.events import ClientEvent
 from sdk.client.setup import Setup
 from sdk.client.steps import Apply, Load, Note, Now, Rebuild, Step, Wait
 from sdk.client.transport import Signal
@@ -57,7 +57,7 @@ class Shell:
                 return lambda: session.noted(now())
             case Rebuild():
                 aside = self._store.rebuild(self._wall_ms())
-                return lambda: session.rebuilt(StoreSetAside(aside.path, aside.why, aside.drafts))
+                return lambda: session.rebuilt(aside)
         raise AssertionError(step)
 
     def hear(self, signal: Signal) -> None:

@@ -18,7 +18,7 @@ from sdk.client import limits
 from sdk.client.errors import AuthError, ClientError, NetworkError
 from sdk.client.line import Line, connect_options, dialling, writing
 from sdk.client.tokens import Tokens
-from sdk.client.traffic import Traffic
+from sdk.client.traffic import Counted
 from sdk.client.transport import Signal
 from sdk.client.wire import answer_in, connect_url
 
@@ -26,22 +26,17 @@ if TYPE_CHECKING:
     from websockets.sync.client import ClientConnection
 
 
-class SocketConnection:
+class SocketConnection(Counted):
     """One connection at a time; after `close`, or its end, `open` makes another."""
 
     def __init__(
         self, url: str, tokens: Tokens, *, seconds: float = limits.SECONDS_PER_REQUEST_DEFAULT
     ) -> None:
+        super().__init__()
         self._url = connect_url(url)
         self._tokens = tokens
         self._seconds = seconds
         self._line: _SocketLine | None = None
-        self._traffic = Traffic()
-
-    @property
-    def traffic(self) -> Traffic:
-        """What went over the wire until now; bytes are those of frames."""
-        return self._traffic
 
     def open(self, on_signal: Callable[[Signal], None]) -> None:
         """Connect; `on_signal` is called by the reading thread. Raises `ClientError`."""
@@ -66,9 +61,6 @@ class SocketConnection:
         line, self._line = self._line, None
         if line is not None:
             line.close()
-
-    def _spend(self, *, trips: int = 0, up: int = 0, down: int = 0) -> None:
-        self._traffic = self._traffic.plus(round_trips=trips, bytes_up=up, bytes_down=down)
 
     def _dial(self, token: str) -> ClientConnection:
         from websockets.sync.client import connect

@@ -41,10 +41,11 @@ from schemas.limits import SEQ_MAX
 from sdk.client import database, pending, recovery
 from sdk.client.apply import apply
 from sdk.client.errors import StoreDamagedError, StoreError
+from sdk.client.events import StoreSetAside
 from sdk.client.limits import LEASE_MS_DEFAULT
 from sdk.client.ops import Applied, StoredState, StoreOps
 from sdk.client.pending import PendingEntry, PendingItem
-from sdk.client.recovery import Opened, SetAside
+from sdk.client.recovery import Opened
 from sdk.client.rows import (
     SELECT_ALL,
     SELECT_LIST,
@@ -97,7 +98,7 @@ class Store:
         return self._opened.device_id
 
     @property
-    def set_aside(self) -> SetAside | None:
+    def set_aside(self) -> StoreSetAside | None:
         """What became of the file that was there before, if it could not be used.
 
         Of the last opening, or the last `rebuild`.
@@ -109,7 +110,7 @@ class Store:
         with self._use() as db:
             self._opened.user_id, _ = database.bind(db, user_id, None)
 
-    def rebuild(self, now_ms: int) -> SetAside:
+    def rebuild(self, now_ms: int) -> StoreSetAside:
         """Set aside a file that proved damaged in use, and begin a new one for the same user.
 
         If another process was first, take what that began. After an error the store is closed, and

@@ -30,3 +30,18 @@ class Traffic:
             self.bytes_up - earlier.bytes_up,
             self.bytes_down - earlier.bytes_down,
         )
+
+
+class Counted:
+    """Something that moves bytes over the wire, and counts them."""
+
+    def __init__(self) -> None:
+        self._traffic = Traffic()
+
+    @property
+    def traffic(self) -> Traffic:
+        """What went over the wire until now; over a connection, bytes are those of frames."""
+        return self._traffic
+
+    def _spend(self, *, trips: int = 0, up: int = 0, down: int = 0) -> None:
+        self._traffic = self._traffic.plus(round_trips=trips, bytes_up=up, bytes_down=down)

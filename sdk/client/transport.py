@@ -21,7 +21,7 @@ from schemas.protocol import SyncRequest, SyncResponse
 from sdk.client.errors import InvalidAnswerError, NetworkError
 from sdk.client.limits import SECONDS_PER_REQUEST_DEFAULT, SECONDS_TO_CONNECT_DEFAULT
 from sdk.client.tokens import Tokens, TokenSource
-from sdk.client.traffic import Traffic
+from sdk.client.traffic import Counted, Traffic
 from sdk.client.wire import SYNC_PATH, answer_of, body_of, check_url, fixed_headers
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Connection(Transport, Protocol):
         """Connect; blocks, and raises `ClientError`. `on_signal` is called by another thread."""
 
 
-class HttpTransport:
+class HttpTransport(Counted):
     """`POST {url}/v1/sync`. One connection is kept open between requests.
 
     `token` is the bearer token, or a function that gives one (`sdk.client.tokens`), and `on_token`
@@ -80,20 +80,13 @@ class HttpTransport:
         wire: httpx.BaseTransport | None = None,
         on_token: Callable[[str], None] = lambda _: None,
     ) -> None:
+        super().__init__()
         self._url = check_url(url) + SYNC_PATH
-        if encoding not in FORMATS:
-            raise ValueError(f"{encoding!r} is no encoding: it must be one of {list(FORMATS)}")
         self.tokens = Tokens(token, on_token)
-        self._format = FORMATS[encoding]
+        self._format = format_of(encoding)
         self._seconds = seconds
         self._wire = wire
         self._client: httpx.Client | None = None
-        self._traffic = Traffic()
-
-    @property
-    def traffic(self) -> Traffic:
-        """What went over the wire until now."""
-        return self._traffic
 
     def send(self, request: SyncRequest) -> SyncResponse:
         """Send a request and decode its answer; the errors are those of `sdk.client.statuses`.
@@ -124,16 +117,23 @@ class HttpTransport:
             self._client = httpx.Client(
                 headers=fixed_headers(self._format), transport=self._wire, **options(self._seconds)
             )
-        self._traffic = self._traffic.plus(bytes_up=len(content))
+        self._spend(up=len(content))
         try:
             with self._client.stream("POST", self._url, content=content, headers=headers) as got:
-                self._traffic = self._traffic.plus(round_trips=1)
+                self._spend(trips=1)
                 try:
                     return got.status_code, got.headers, _read(got)
                 finally:
-                    self._traffic = self._traffic.plus(bytes_down=got.num_bytes_downloaded)
+                    self._spend(down=got.num_bytes_downloaded)
         except httpx.RequestError as error:
             raise not_reached(self._url, error) from error
+
+
+def format_of(encoding: str) -> Format:
+    """Return the format of that name; raises `ValueError` if there is none."""
+    if encoding not in FORMATS:
+        raise ValueError(f"{encoding!r} is no encoding: it must be one of {list(FORMATS)}")
+    return FORMATS[encoding]
 
 
 def options(seconds: float) -> dict[str, Any]:
