@@ -44,6 +44,9 @@ POKE_S = 20.0
 FEED_S = 15.0
 """After its start a process pokes everybody once, over some seconds."""
 
+SHORT_S = 5
+"""Life of a token that is to expire: long enough to connect with it on a busy machine."""
+
 _numbers = itertools.count(1)
 
 
@@ -317,8 +320,8 @@ def test_limits_idleness_and_expiry(system: System, unique: Unique, tmp_path: Pa
                 assert caught.value.response.status_code == 503
                 assert int(caught.value.response.headers["retry-after"]) >= 1
             assert idle.closed() == 4000
-        short = issue(system.settings.api, ann, now_ms=now_ms(), lifetime_s=1 - LEEWAY_S)
         wait(lambda: metric(url, "diffusion_api_connections") == 0)
+        short = issue(system.settings.api, ann, now_ms=now_ms(), lifetime_s=SHORT_S - LEEWAY_S)
         with Phone(url, short) as expiring:
             assert expiring.closed() == 4401
         with pytest.raises(InvalidStatus) as caught:
