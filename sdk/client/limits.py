@@ -73,12 +73,25 @@ RECONNECT_BASE_MS: Final = 1_000
 RECONNECT_MAX_MS: Final = 60_000
 """Longest pause of ours between attempts: who looks at a stale list looks for a minute."""
 
-FIRST_PAGE_MAX: Final = 200
-"""Conversations of the first page: ten screens of a phone, in a third of a second at 16 KB/s."""
+FIRST_PAGE_MAX: Final = 150
+"""Conversations of the first page: seven screens of a phone, in a quarter of a second at
+16 KB/s."""
 
 PAGE_LEAST: Final = 25
 """Conversations to which pages shrink when the line keeps breaking: with fewer, what surrounds them
 costs more than they do."""
+
+PAGE_COST_ROWS: Final = 24
+"""What surrounds a page of a full correction, in rows of it: heads and tokens of 600 bytes, a row
+being 25 compressed."""
+
+ROWS_BETWEEN_BREAKS: Final = FIRST_PAGE_MAX**2 / (2 * PAGE_COST_ROWS)
+"""Rows that are taken to come between two breaks of a line of which nothing is known: those for
+which the best page is `FIRST_PAGE_MAX`. Pages have 500 after 5,000 rows without a break."""
+
+PACE_MEMORY: Final = 0.75
+"""What counts of what was seen before a break: the last four stretches make up most of what is
+expected of the next; fewer would follow chance."""
 
 POLL_MS_DEFAULT: Final = 60_000
 """Who follows asks at least this often: large, busy conversations do not poke."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from sdk.client.errors import ClientError, ServerBusyError
 from sdk.client.events import Trigger
 from sdk.client.life import MAY_LOOK
-from sdk.client.limits import PAGE_LEAST
+from sdk.client.limits import PACE_MEMORY, PAGE_COST_ROWS, PAGE_LEAST, ROWS_BETWEEN_BREAKS
 from sdk.client.ops import StoredState
 from sdk.client.steps import Now, Options
 
@@ -40,22 +41,39 @@ def is_look_due(options: Options, want: Want, stored: StoredState, now: Now) -> 
 
 
 class Pace:
-    """How large pages are: half after a line broke, for what is cut off in the middle was for
-    nothing; a quarter more after each that came, for a line that broke once breaks again.
+    """How large pages are. What is cut off in the middle of a page was for nothing, and each page
+    costs what surrounds it; both together are least with pages of sqrt(2 * cost * between) rows,
+    `between` being how many rows come between two breaks of the line, and `cost` what surrounds a
+    page, in rows (J. W. Young, "A first order approximation to the optimum checkpoint interval",
+    Communications of the ACM 17(9), 1974).
+
+    How many come between two breaks is what was seen so far, rows by breaks, with one break before
+    the first row. Each break makes what was seen before it count less: lines change.
     """
 
     def __init__(self, page_max: int) -> None:
         self._most = page_max
-        self.page_max = page_max
+        self._rows = float(ROWS_BETWEEN_BREAKS)
+        self._breaks = 1.0
+
+    @property
+    def page_max(self) -> int:
+        """Rows to ask for."""
+        best = math.isqrt(int(2 * PAGE_COST_ROWS * self._rows / self._breaks))
+        return min(self._most, max(PAGE_LEAST, best))
 
     def broke(self, *, busy: bool) -> None:
-        """Ask for less, unless the server only was busy."""
+        """The line broke, in the middle of a page as far as one knows; or the server was busy."""
         if not busy:
-            self.page_max = min(self._most, max(PAGE_LEAST, self.page_max // 2))
+            self._rows = PACE_MEMORY * (self._rows + self.page_max / 2)
+            self._breaks = PACE_MEMORY * self._breaks + 1
 
-    def went_well(self) -> None:
-        """Ask for more again."""
-        self.page_max = min(self._most, self.page_max + max(1, self.page_max // 4))
+    def came(self, rows: int) -> None:
+        """An answer with so many rows is here. No more are remembered than the largest page needs,
+        so that a line that was good for long and is not any more is soon taken for what it is.
+        """
+        enough = self._breaks * self._most**2 / (2 * PAGE_COST_ROWS)
+        self._rows = max(self._rows, min(self._rows + rows, enough))
 
 
 def asked_pause_ms(error: ClientError) -> int | None:

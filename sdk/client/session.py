@@ -243,7 +243,7 @@ class Session(Wishes):
                 ops.after.total if full else None,
             )
         )
-        self._pace.went_well()
+        self._pace.came(len(ops.entries))
         if self._course is not None:
             self._course.page_max = self._pace.page_max
         self._go_on(now)

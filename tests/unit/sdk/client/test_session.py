@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -27,9 +28,16 @@ from sdk.client.events import (
     Trigger,
 )
 from sdk.client.life import TRANSITIONS, Move
-from sdk.client.limits import FULL_EVERY_MS, PAGE_LEAST, RECONNECT_BASE_MS
+from sdk.client.limits import (
+    FIRST_PAGE_MAX,
+    FULL_EVERY_MS,
+    PAGE_COST_ROWS,
+    PAGE_LEAST,
+    RECONNECT_BASE_MS,
+)
 from sdk.client.ops import Applied, StoredState, StoreOps
 from sdk.client.report import SyncReport
+from sdk.client.schedule import Pace
 from sdk.client.session import Session
 from sdk.client.steps import Apply, Close, Load, Note, Now, Open, Options, Rebuild, Send, Step, Wait
 from sdk.client.traffic import Traffic
@@ -365,18 +373,50 @@ def test_a_clock_that_was_set_back_puts_nothing_off() -> None:
     assert shell.stored.cursor == "c9"
 
 
-def test_pages_shrink_when_the_line_breaks_and_grow_again() -> None:
+def test_an_interrupted_correction_goes_on_where_it_was_with_smaller_pages() -> None:
     pages = [further(entry(f"s{n}"), page=f"p{n}") for n in range(2, 8)]
     cut = NetworkError("cut")
     shell = Shell(first(entry("a"), page="p1"), *[cut] * 6, *pages, further(cursor="c1"))
     for _ in range(6):
         assert isinstance(shell.sync(), NetworkError)
     report(shell.sync())
-    sizes = [request.page_max for request in shell.requests[1:]]
-    assert sizes[:6] == [500, 250, 125, 62, 31, PAGE_LEAST]
-    assert sizes[6:] == sorted(sizes[6:])
-    assert sizes[-1] > sizes[6]
+    sizes = [request.page_max for request in shell.requests]
+    assert sizes[:2] == [FIRST_PAGE_MAX, FIRST_PAGE_MAX]
+    assert sizes[1:7] == sorted(sizes[1:7], reverse=True)
+    assert sizes[6] < FIRST_PAGE_MAX // 2
     assert {request.page for request in shell.requests[1:8]} == {"p1"}, "it goes on where it was"
+
+
+def test_a_line_that_holds_has_the_largest_pages_after_5000_rows() -> None:
+    pace, rows, pages = Pace(500), 0, 0
+    while pace.page_max < 500:
+        rows, pages = rows + pace.page_max, pages + 1
+        pace.came(pace.page_max)
+    assert 4_500 < rows < 5_500
+    assert pages < 20
+
+
+def test_pages_of_a_line_that_breaks_are_those_that_cost_least() -> None:
+    """Breaks after 500 rows each: sqrt(2 * cost * 500), whatever was before."""
+    best = math.isqrt(2 * PAGE_COST_ROWS * 500)
+    for good_rows in (0, 1_000_000):
+        pace = Pace(500)
+        for _ in range(good_rows // 500):
+            pace.came(500)
+        for _ in range(12):
+            pace.came(500 - pace.page_max // 2)
+            pace.broke(busy=False)
+        assert abs(pace.page_max - best) < best // 5
+        pace.broke(busy=True)
+        assert abs(pace.page_max - best) < best // 5, "a busy server says nothing of the line"
+
+
+def test_pages_are_never_smaller_than_what_is_worth_sending() -> None:
+    pace = Pace(500)
+    for _ in range(100):
+        pace.broke(busy=False)
+    assert pace.page_max == PAGE_LEAST
+    assert Pace(10).page_max == 10, "the app's own bound counts"
 
 
 def test_the_whole_state_is_looked_at_once_a_day_but_not_for_a_poke() -> None:
