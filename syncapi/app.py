@@ -39,8 +39,6 @@ from syncapi.service import SyncService
 
 VERSION = "0.1.0"
 
-VARY = "Accept, Accept-Encoding, Content-Type"
-
 
 @post(
     "/v1/sync",
@@ -79,9 +77,7 @@ def _write(answer: SyncResponse, agreement: Agreement) -> Response[bytes]:
         body, coding = shrink(body, coding)
     else:
         body = compress(body, coding)
-    headers = {"Vary": VARY}
-    if coding is not Coding.IDENTITY:
-        headers["Content-Encoding"] = coding.token
+    headers = {} if coding is Coding.IDENTITY else {"Content-Encoding": coding.token}
     return Response(body, media_type=agreement.answer_format.value, headers=headers)
 
 

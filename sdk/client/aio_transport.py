@@ -22,7 +22,7 @@ from sdk.client.errors import AuthError, ClientError, NetworkError
 from sdk.client.line import Line, connect_options, dialling, writing
 from sdk.client.tokens import AsyncTokens, TokenSource
 from sdk.client.traffic import Counted, Traffic
-from sdk.client.transport import Signal, check_room, format_of, not_reached, options
+from sdk.client.transport import NEEDLESS, Signal, check_room, format_of, not_reached, options
 from sdk.client.wire import (
     SYNC_PATH,
     answer_in,
@@ -78,6 +78,7 @@ class AsyncHttpTransport(Counted):
         self._client = httpx.AsyncClient(
             headers=fixed_headers(self._format), transport=wire, **options(seconds)
         )
+        del self._client.headers[NEEDLESS]
 
     async def send(self, request: SyncRequest) -> SyncResponse:
         """Send a request and decode its answer; once more, with a new token, if one is refused."""

@@ -117,6 +117,7 @@ class HttpTransport(Counted):
             self._client = httpx.Client(
                 headers=fixed_headers(self._format), transport=self._wire, **options(self._seconds)
             )
+            del self._client.headers[NEEDLESS]
         self._spend(up=len(content))
         try:
             with self._client.stream("POST", self._url, content=content, headers=headers) as got:
@@ -127,6 +128,10 @@ class HttpTransport(Counted):
                     self._spend(down=got.num_bytes_downloaded)
         except httpx.RequestError as error:
             raise not_reached(self._url, error) from error
+
+
+NEEDLESS: Final = "Connection"
+"""Header that httpx sends though HTTP/1.1 keeps connections anyway: 24 bytes of each request."""
 
 
 def format_of(encoding: str) -> Format:

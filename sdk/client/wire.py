@@ -26,7 +26,7 @@ from schemas.encoding import (
     unpack,
 )
 from schemas.errors import InputError
-from schemas.frames import PROBLEM_TYPE, ClientFrame, Problem, ServerFrame
+from schemas.frames import ClientFrame, Problem, ServerFrame
 from schemas.limits import ANSWER_BYTES_MAX, REQUEST_ID_MAX
 from schemas.protocol import PROTOCOL_VERSION, SyncRequest, SyncResponse
 from sdk.client.errors import ClientError, InvalidAnswerError
@@ -60,10 +60,10 @@ def connect_url(url: str) -> str:
 
 
 def fixed_headers(form: Format) -> dict[str, str]:
-    """Headers of every request in a format."""
+    """Headers of every request in a format. Problems come as they are, whatever is accepted."""
     return {
         "Content-Type": form.value,
-        "Accept": f"{form.value}, {PROBLEM_TYPE}",
+        "Accept": form.value,
         "Accept-Encoding": ", ".join(one.token for one in codings() if one),
     }
 

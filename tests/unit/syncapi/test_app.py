@@ -121,7 +121,7 @@ def test_every_form_of_a_request_is_read_and_every_form_of_an_answer_written(
     assert response.status_code == 200
     assert response.headers["content-type"] == answered.value
     assert "content-encoding" not in response.headers
-    assert response.headers["vary"] == "Accept, Accept-Encoding, Content-Type"
+    assert "vary" not in response.headers, "what answers a POST is kept by nobody"
     told = decode(response.content, SyncResponse, answered)
     assert [entry.conversation_id for entry in told.conversations] == ["sg_1", "sg_2"]
 
