@@ -37,7 +37,20 @@ T = TypeVar("T")
 
 
 class AsyncSyncClient(LocalClient):
-    """What `async with SyncClient(...)` gives: the same calls, those that wait with `await`."""
+    """What `async with SyncClient(...)` gives: the same calls, those that wait with `await`.
+
+    >>> async def main():
+    ...     async with SyncClient(url, token=token, store="im.db") as client:
+    ...         await client.sync()
+    ...         print(client.unread_total(), "unread")
+    ...         async for change in client.changes():
+    ...             with client.processing(change):
+    ...                 pull_messages(change.conversation_id)
+    ...             break  # or go on for ever
+    >>> asyncio.run(main())
+    3 unread
+    pulled sg_hikers
+    """
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)

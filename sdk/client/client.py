@@ -66,6 +66,15 @@ class SyncClient(LocalClient):
 
     Raises `StoreOwnerError` when the store is another user's, and other `StoreError`s. A damaged
     store is no error: it is set aside and a new one begun, see `StoreSetAside`.
+
+    >>> with SyncClient(url, token=token, store="im.db") as client:
+    ...     report = client.sync()
+    ...     for view in client.conversations(limit=20):
+    ...         print(view.conversation_id, view.unread)
+    sg_hikers 3
+    si_ann_bob 0
+    >>> report.path, report.reason, report.entries
+    ('full', 'fresh', 2)
     """
 
     def __init__(  # noqa: PLR0913 (one name for each thing an app may choose; all but one by name)
@@ -168,6 +177,11 @@ class SyncClient(LocalClient):
         `full` asks for everything anew, and is the consent to do so however short a while ago that
         was done. Raises `ClientError`: what answers brought before it is stored, and the next call
         continues there.
+
+        >>> client.sync().path
+        'nothing'
+        >>> client.sync(verify=True).round_trips
+        1
         """
         return self._pump.sync(full=full, verify=verify)
 
@@ -185,6 +199,12 @@ class SyncClient(LocalClient):
         Each is claimed as by `pending`, when it is given: give it to `ack` or `retry`, or use
         `processing`. Conversations come first. The iterator raises what ends the following: a
         token that is not accepted, a store that cannot be written. Losing the network ends nothing.
+
+        >>> for change in client.changes():
+        ...     with client.processing(change):
+        ...         pull_messages(change.conversation_id)
+        ...     break  # or go on for ever
+        pulled sg_hikers
         """
         self.follow()
         while True:

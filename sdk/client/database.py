@@ -38,11 +38,9 @@ and by nothing here.
 from __future__ import annotations
 
 import os
-import secrets
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from importlib import resources
 from pathlib import Path
 from types import UnionType
 from typing import Any, Final
@@ -282,7 +280,7 @@ def _merged(
             f"the store belongs to user {owner!r}, not to {user_id!r}:"
             " give every user a store of his own"
         )
-    return owner or user_id or UNKNOWN_OWNER, device_id or device or secrets.token_hex(8)
+    return owner or user_id or UNKNOWN_OWNER, device_id or device or os.urandom(8).hex()
 
 
 def _migrate(db: sqlite3.Connection, path: str) -> None:
@@ -319,6 +317,9 @@ def _version(db: sqlite3.Connection, path: str) -> int:
 
 
 def _script(number: int) -> str:
+    # Needed once in the life of a file, and takes 10 ms to import.
+    from importlib import resources
+
     folder = resources.files("sdk.client").joinpath("migrations")
     (name,) = (item for item in folder.iterdir() if item.name.startswith(f"{number:03}_"))
     return name.read_text(encoding="utf-8")

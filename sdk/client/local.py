@@ -40,6 +40,18 @@ class LocalClient:
         They are yours for the time of a lease; then each comes again, unless it was given to `ack`
         or `retry`. So an entry may be processed twice (the process died between processing and
         `ack`), and is never skipped.
+
+        >>> for entry in client.pending(limit=20):
+        ...     try:
+        ...         pull_messages(entry.conversation_id)
+        ...     except OSError as error:
+        ...         client.retry(entry, error)
+        ...     else:
+        ...         assert client.ack(entry)
+        pulled sg_hikers
+        pulled si_ann_bob
+        >>> client.pending()
+        []
         """
         check_range("limit", limit, limits.PENDING_MAX)
         return self._store.pending(limit, self._setup.clock(), self._setup.lease_ms)
@@ -67,6 +79,12 @@ class LocalClient:
 
         An `Exception` of the block is kept with the entry and goes no further, so that one
         conversation that cannot be processed does not keep the others waiting.
+
+        >>> (entry,) = client.pending(limit=1)
+        >>> with client.processing(entry):
+        ...     raise OSError("no space left")
+        >>> [other.conversation_id for other in client.pending()]
+        ['si_ann_bob']
         """
         try:
             yield
@@ -83,18 +101,31 @@ class LocalClient:
         """Read the list: pinned first, then by activity, the newest first, then by id.
 
         `after` is the last row of the page before; rows that moved meanwhile may come twice or not.
+
+        >>> page = client.conversations(limit=1)
+        >>> [view.conversation_id for view in page]
+        ['sg_hikers']
+        >>> [view.conversation_id for view in client.conversations(limit=1, after=page[-1])]
+        ['si_ann_bob']
         """
         check_range("limit", limit, limits.CONVERSATIONS_MAX)
         return self._store.conversations(limit, after)
 
     def conversation(self, conversation_id: str) -> ConversationView | None:
-        """Read one conversation, also one that is not listed; None if it is not known."""
+        """Read one conversation, also one that is not listed; None if it is not known.
+
+        >>> client.conversation("sg_hikers").last_seq
+        3
+        """
         return self._store.conversation(conversation_id)
 
     def unread_total(self) -> int:
         """Count unread messages for a badge: of listed conversations that are not muted.
 
         A muted conversation shows its own count, but does not ask for attention.
+
+        >>> client.unread_total()
+        3
         """
         return self._store.unread_total()
 
@@ -102,6 +133,10 @@ class LocalClient:
         """Keep the text that the user began to write; the empty text removes it.
 
         It never leaves the device, and no sync touches it.
+
+        >>> client.set_draft("si_ann_bob", "see you at")
+        >>> client.conversation("si_ann_bob").draft
+        'see you at'
         """
         check_length("conversation_id", conversation_id, contract.CONVERSATION_ID_CHARS_MAX)
         if len(text) > limits.DRAFT_CHARS_MAX:
