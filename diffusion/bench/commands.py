@@ -83,6 +83,36 @@ def correction(
     _fail_unless(outcome.held)
 
 
+@bench.command
+def recovery(*, conversations: int = 10_000, seed: int = 1, json: Json = False) -> None:
+    """Bring every abnormal case about, and reconnect over a bad line: path, trips, bytes of each.
+
+    Starts servers of its own. Exit code 1 if a bound does not hold.
+
+    Parameters
+    ----------
+    conversations
+        Conversations of the user.
+    seed
+        Draws ids, sequences, what changes, and what the line does.
+
+    """
+    from diffusion.bench import recovery as measured
+    from diffusion.bench.report import show_recovery
+    from diffusion.bench.stage import stage
+    from diffusion.console import Console
+    from infra.settings import load
+
+    console = Console()
+    with stage(load(), (conversations,), seed, console) as ready:
+        outcome = measured.run(ready, seed, console)
+    if json:
+        print_json(outcome.as_json())
+    else:
+        show_recovery(outcome)
+    _fail_unless(outcome.held)
+
+
 def _fail_unless(held: dict[str, bool]) -> None:
     missed = [name for name, holds in held.items() if not holds]
     if missed:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from diffusion.bench import correction, sync
+from diffusion.bench import correction, recovery, sync
+from diffusion.bench.bad_line import BAD_LINE_CHANGED
 from diffusion.bench.connect import Outcome
 from diffusion.bench.policy import (
     RATIO_MAX,
@@ -136,6 +137,34 @@ def show_correction(found: correction.Outcome) -> None:
         f"alone, for who knows how many rows differ. The root makes a request {found.root.request} "
         f"bytes longer, and an answer {found.root.answer}."
     )
+    _print_held(console, found.held, found.differences)
+
+
+def show_recovery(found: recovery.Outcome) -> None:
+    """Print what each abnormal case costs, and how a bad line was borne."""
+    table = _table(
+        f"{found.conversations:,} conversations",
+        *("path", "reason", "attempts", "trips", "bytes up", "down", "on the line"),
+    )
+    for case in found.cases:
+        counts = case.attempts, case.round_trips, case.bytes_up, case.bytes_down, case.bytes_line
+        table.add_row(case.name, case.path, case.reason or "", *(f"{one:,}" for one in counts))
+    console, line = Console(highlight=False), found.bad_line
+    console.print(table)
+    console.print(
+        f"A full correction that is cut {recovery.CUTS} times costs {found.cut_ratios[-1]:.2f} "
+        f"times the bytes on the line of one that is not, in the worst of {recovery.DRAWS} draws; "
+        f"if the app is killed each time, {found.killed_ratios[-1]:.2f} times."
+    )
+    console.print(
+        f"{line.completed} of {line.reconnects} reconnects with {BAD_LINE_CHANGED} "
+        f"changed conversations over a bad line ended well: {line.seconds_p50:.1f} s in the "
+        f"median, {line.seconds_max:.1f} s at most; {line.resets} resets, at most "
+        f"{line.attempts_max} attempts; {line.bytes_line_p50:,} bytes in the median, "
+        f"{line.bytes_line_max:,} at most."
+    )
+    for one in found.wrong_paths:
+        console.print(one, markup=False)
     _print_held(console, found.held, found.differences)
 
 
