@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -131,11 +132,12 @@ class _Screen:
     def run(self, client: SyncClient) -> None:
         """Show what changes until Ctrl-C, or until following ends by itself (raises why)."""
         self._following = True
-        if self._json:
-            self._watch(client, lambda: None)
-            return
-        with Live(self._drawn(), console=Console(highlight=False), auto_refresh=False) as live:
-            self._watch(client, lambda: live.update(self._drawn(), refresh=True))
+        with suppress(KeyboardInterrupt):  # the way to end it
+            if self._json:
+                self._watch(client, lambda: None)
+                return
+            with Live(self._drawn(), console=Console(highlight=False), auto_refresh=False) as live:
+                self._watch(client, lambda: live.update(self._drawn(), refresh=True))
 
     def _watch(self, client: SyncClient, draw: Callable[[], None]) -> None:
         while True:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Final
 
 from diffusion.bench.measure import quantile
-from diffusion.bench.stage import Stage
 from diffusion.lossy import LossyProxy, Weather
 from infra.clock import monotonic_s
 from infra.local.settings import LOOPBACK
@@ -67,16 +66,16 @@ class BadLine:
 
 
 def reconnect(
-    stage: Stage, size: int, store: Path, seed: int
+    api_port: int, token: str, store: Path, seed: int
 ) -> tuple[Reconnect, dict[str, ConversationState]]:
     """Follow until the first sync has succeeded; what it took, and what the device then holds."""
     events: queue.SimpleQueue[ClientEvent] = queue.SimpleQueue()
     failures, completed, began_s = 0, False, monotonic_s()
     with (
-        LossyProxy(LOOPBACK, stage.system.settings.api.port, BAD_LINE, seed) as proxy,
+        LossyProxy(LOOPBACK, api_port, BAD_LINE, seed) as proxy,
         SyncClient(
             proxy.url,
-            token=stage.token(size),
+            token=token,
             store=store,
             on_event=events.put,
             rng=random.Random(seed),  # noqa: S311 -- a reproducible run

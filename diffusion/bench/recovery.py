@@ -246,12 +246,13 @@ class _Bench:
             catch_up(device.client)
         shutil.copy(self._path, self._older)
         stage.write(self._account.changed(BAD_LINE_CHANGED))
+        port, token = stage.system.settings.api.port, stage.token(self._size)
         found: list[Reconnect] = []
         with self._console.progress("reconnects over a bad line", total=RECONNECTS) as update:
             for number in range(RECONNECTS):
                 shutil.copy(self._older, self._path)
                 seed = self._seed * RECONNECTS + number
-                one, state = reconnect(stage, self._size, self._path, seed)
+                one, state = reconnect(port, token, self._path, seed)
                 found.append(one)
                 self._compare(f"bad line {seed}", state)
                 update(advance=1)

@@ -47,14 +47,15 @@ class Pace:
     page, in rows (J. W. Young, "A first order approximation to the optimum checkpoint interval",
     Communications of the ACM 17(9), 1974).
 
-    How many come between two breaks is what was seen so far, rows by breaks, with one break before
-    the first row. Each break makes what was seen before it count less: lines change.
+    How many come between two breaks is what was seen so far, rows by breaks. Each break makes what
+    was seen before it count less, for lines change; in the beginning, it is as if as much as counts
+    had been seen of a line that breaks every `ROWS_BETWEEN_BREAKS`.
     """
 
     def __init__(self, page_max: int) -> None:
         self._most = page_max
-        self._rows = float(ROWS_BETWEEN_BREAKS)
-        self._breaks = 1.0
+        self._breaks = 1 / (1 - PACE_MEMORY)
+        self._rows = ROWS_BETWEEN_BREAKS * self._breaks
 
     @property
     def page_max(self) -> int:

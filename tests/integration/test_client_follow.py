@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from diffusion.bench.abnormal import Ground, long_away
 from diffusion.system import System
 from infra.clock import now_ms
 from schemas import ids
@@ -53,23 +56,39 @@ def test_two_devices_one_live_and_one_offline_for_long(
     token = system.token(bob)
     with SyncClient(system.url, token=token, store=tmp_path / "old.db") as old:
         old.sync()
-        with SyncClient(
-            system.url, token=token, store=tmp_path / "live.db", on_event=events.append
-        ) as live:
-            assert live.device_id != old.device_id
-            live.follow()
-            until(lambda: live.unread_total() == 1)
-            assert State.LIVE in states(events)
-            world.write(*(message(ann, bob, seq) for seq in range(2, 30)), settle=False)
-            until(lambda: live.unread_total() == 29)
-            world.write(Read(bob, chat, 20), settle=False)
-            until(lambda: live.unread_total() == 9)
-            world.system.wait_quiet()
-            assert world.differences(live, bob) == []
-        report = old.sync()
-        assert (report.path, report.round_trips) == ("delta", 1)
-        assert old.unread_total() == 9, "what was read on one device is read on the other"
-        assert world.differences(old, bob) == []
+    shutil.copy(tmp_path / "old.db", tmp_path / "older.db")
+    with SyncClient(
+        system.url, token=token, store=tmp_path / "live.db", on_event=events.append
+    ) as live:
+        assert live.device_id != old.device_id
+        live.follow()
+        until(lambda: live.unread_total() == 1)
+        assert State.LIVE in states(events)
+        world.write(*(message(ann, bob, seq) for seq in range(2, 30)), settle=False)
+        until(lambda: live.unread_total() == 29)
+        world.write(Read(bob, chat, 20), settle=False)
+        until(lambda: live.unread_total() == 9)
+        world.system.wait_quiet()
+        assert world.differences(live, bob) == []
+
+        with SyncClient(system.url, token=token, store=tmp_path / "old.db") as old:
+            report = old.sync()
+            assert (report.path, report.round_trips) == ("delta", 1)
+            assert old.unread_total() == 9, "what was read on one device is read on the other"
+            assert world.differences(old, bob) == []
+
+        # For longer than the log of changes reaches back.
+        ground = Ground(tmp_path / "older.db", bob, system.settings, random.Random(1))
+        long_away(ground)
+        with SyncClient(system.url, token=token, store=tmp_path / "older.db") as older:
+            report = older.sync()
+            assert (report.path, report.reason) == ("full", "expired")
+            assert world.differences(older, bob) == []
+
+            # And on from there, both ways: what one reads, the other shows.
+            older.follow()
+            world.write(Read(bob, chat, 29), settle=False)
+            until(lambda: live.unread_total() == older.unread_total() == 0)
 
 
 def test_changes_come_as_they_happen_and_each_is_processed(system: System, unique: Unique) -> None:

@@ -44,8 +44,8 @@ POKE_S = 20.0
 FEED_S = 15.0
 """After its start a process pokes everybody once, over some seconds."""
 
-SHORT_S = 5
-"""Life of a token that is to expire: long enough to connect with it on a busy machine."""
+SHORT_S = 2
+"""Life of a token that is to expire: long enough to connect with it, and less than idleness takes."""
 
 _numbers = itertools.count(1)
 

@@ -383,17 +383,17 @@ def test_an_interrupted_correction_goes_on_where_it_was_with_smaller_pages() -> 
     sizes = [request.page_max for request in shell.requests]
     assert sizes[:2] == [FIRST_PAGE_MAX, FIRST_PAGE_MAX]
     assert sizes[1:7] == sorted(sizes[1:7], reverse=True)
-    assert sizes[6] < FIRST_PAGE_MAX // 2
+    assert sizes[6] < FIRST_PAGE_MAX * 2 // 3
     assert {request.page for request in shell.requests[1:8]} == {"p1"}, "it goes on where it was"
 
 
-def test_a_line_that_holds_has_the_largest_pages_after_5000_rows() -> None:
+def test_a_line_that_holds_has_the_largest_pages_after_19000_rows() -> None:
     pace, rows, pages = Pace(500), 0, 0
     while pace.page_max < 500:
         rows, pages = rows + pace.page_max, pages + 1
         pace.came(pace.page_max)
-    assert 4_500 < rows < 5_500
-    assert pages < 20
+    assert 18_500 < rows < 19_500
+    assert pages < 65
 
 
 def test_pages_of_a_line_that_breaks_are_those_that_cost_least() -> None:
