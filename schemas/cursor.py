@@ -3,6 +3,8 @@
 A token is `base64url(msgpack(payload) + tag)`, the tag being the first 16 bytes of
 HMAC-SHA256(key, msgpack(payload)). The payload carries a digest of the user id, so that a cursor of
 another user is told from a damaged one. Nothing in a token is secret; it only cannot be made up.
+Tokens travel both ways with nearly every sync, so they are short: numbers that lie close together
+are written as differences (`_packed`).
 
 A cursor says: every conversation change up to `version` inclusive, and every module change up to
 `modules_version` inclusive, is with the client. They are two, because they are read from two
@@ -20,7 +22,7 @@ import base64
 import binascii
 import hashlib
 import hmac
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar, cast
 
 import msgspec
 from msgspec import Meta, Struct
@@ -31,6 +33,7 @@ from schemas.limits import (
     CURSOR_CHARS_MAX,
     EPOCH_MAX,
     MODULE_ITEMS_PER_ANSWER_MAX,
+    OFFSET_BITS,
     SEQ_MAX,
     TIME_MS_MAX,
 )
@@ -68,7 +71,7 @@ class Rest(Struct, frozen=True, array_like=True):
     heads_digest: bytes
 
 
-class Cursor(Struct, frozen=True, array_like=True, tag="c2"):
+class Cursor(Struct, frozen=True, array_like=True):
     """Where a device stands in its user's line of changes. `rest`: in the middle of a delta."""
 
     user_digest: bytes
@@ -85,7 +88,7 @@ class Cursor(Struct, frozen=True, array_like=True, tag="c2"):
     rest: Rest | None = None
 
 
-class PageToken(Struct, frozen=True, array_like=True, tag="p2"):
+class PageToken(Struct, frozen=True):
     """Where a full correction stands: the cursor fixed before page one, and the last id of the
     page.
 
@@ -93,10 +96,34 @@ class PageToken(Struct, frozen=True, array_like=True, tag="p2"):
     """
 
     cursor: Cursor
-    after: Annotated[str, Meta(max_length=CONVERSATION_ID_CHARS_MAX)]
+    after: str
 
 
 T = TypeVar("T", Cursor, PageToken)
+
+
+class _Packed(Struct, frozen=True, array_like=True, tag="c3"):
+    """A cursor as it is written: `offset` counts from the epoch's first version, `*_back` is how
+    far a number lies before the one of the same kind before it; negative, if it lies after it.
+    """
+
+    user_digest: bytes
+    epoch: int
+    offset: int
+    modules_back: int
+    issued_at_ms: int
+    window_back_ms: int
+    modules_window_back_ms: int
+    heads_digest: bytes = b""
+    pinned_digest: bytes = b""
+    crowded: bool = False
+    modules_to: int = 0
+    rest: Rest | None = None
+
+
+class _PackedPage(Struct, frozen=True, array_like=True, tag="p3"):
+    cursor: _Packed
+    after: Annotated[str, Meta(max_length=CONVERSATION_ID_CHARS_MAX)]
 
 
 def user_digest(user_id: str) -> bytes:
@@ -106,7 +133,10 @@ def user_digest(user_id: str) -> bytes:
 
 def seal(token: Cursor | PageToken, key: bytes) -> str:
     """Encode and authenticate a token."""
-    payload = msgspec.msgpack.encode(token)
+    if isinstance(token, Cursor):
+        payload = msgspec.msgpack.encode(_packed(token))
+    else:
+        payload = msgspec.msgpack.encode(_PackedPage(_packed(token.cursor), token.after))
     return base64.urlsafe_b64encode(payload + _tag(payload, key)).rstrip(b"=").decode()
 
 
@@ -122,9 +152,53 @@ def unseal(text: str, kind: type[T], key: bytes) -> T:
     if not hmac.compare_digest(tag, _tag(payload, key)):
         raise TokenError("the token was not issued by this service, or is damaged")
     try:
-        return msgspec.msgpack.decode(payload, type=kind)
+        found: Any
+        if kind is Cursor:
+            found = _unpacked(msgspec.msgpack.decode(payload, type=_Packed))
+        else:
+            page = msgspec.msgpack.decode(payload, type=_PackedPage)
+            found = PageToken(_unpacked(page.cursor), page.after)
     except msgspec.MsgspecError as error:
         raise TokenError("the token is of another kind or another version") from error
+    return cast("T", found)
+
+
+def _packed(cursor: Cursor) -> _Packed:
+    return _Packed(
+        cursor.user_digest,
+        cursor.epoch,
+        cursor.version - (cursor.epoch << OFFSET_BITS),
+        cursor.version - cursor.modules_version,
+        cursor.issued_at_ms,
+        cursor.issued_at_ms - cursor.window_ms,
+        cursor.window_ms - cursor.modules_window_ms,
+        cursor.heads_digest,
+        cursor.pinned_digest,
+        cursor.crowded,
+        cursor.modules_to,
+        cursor.rest,
+    )
+
+
+def _unpacked(packed: _Packed) -> Cursor:
+    """Raises `msgspec.ValidationError` for numbers out of their ranges."""
+    version = (packed.epoch << OFFSET_BITS) + packed.offset
+    window_ms = packed.issued_at_ms - packed.window_back_ms
+    values = (
+        packed.user_digest,
+        packed.epoch,
+        version,
+        version - packed.modules_back,
+        window_ms,
+        window_ms - packed.modules_window_back_ms,
+        packed.issued_at_ms,
+        packed.heads_digest,
+        packed.pinned_digest,
+        packed.crowded,
+        packed.modules_to,
+        packed.rest,
+    )
+    return msgspec.convert(values, Cursor, builtin_types=(bytes,))
 
 
 def _tag(payload: bytes, key: bytes) -> bytes:

@@ -78,7 +78,8 @@ class AsyncHttpTransport(Counted):
         self._client = httpx.AsyncClient(
             headers=fixed_headers(self._format), transport=wire, **options(seconds)
         )
-        del self._client.headers[NEEDLESS]
+        for name in NEEDLESS:
+            del self._client.headers[name]
 
     async def send(self, request: SyncRequest) -> SyncResponse:
         """Send a request and decode its answer; once more, with a new token, if one is refused."""

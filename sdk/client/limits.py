@@ -81,13 +81,13 @@ PAGE_LEAST: Final = 25
 """Conversations to which pages shrink when the line keeps breaking: with fewer, what surrounds them
 costs more than they do."""
 
-PAGE_COST_ROWS: Final = 24
-"""What surrounds a page of a full correction, in rows of it: heads of HTTP and tokens of some 600
-bytes, the bearer token aside, a row being 25 compressed."""
+PAGE_COST_ROWS: Final = 34
+"""What surrounds a page of a full correction, in rows of it: heads of HTTP, the bearer token among
+them, and page tokens, together 830 bytes (`diffusion bench recovery`); a row has 24, compressed."""
 
 ROWS_BETWEEN_BREAKS: Final = FIRST_PAGE_MAX**2 / (2 * PAGE_COST_ROWS)
 """Rows that are taken to come between two breaks of a line of which nothing is known: those for
-which the best page is `FIRST_PAGE_MAX`. Pages have 500 after 19,000 rows without a break."""
+which the best page is `FIRST_PAGE_MAX`. Pages have 500 after 13,500 rows without a break."""
 
 PACE_MEMORY: Final = 0.75
 """What counts of what was seen before a break: the last four stretches make up most of what is

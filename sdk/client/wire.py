@@ -60,10 +60,9 @@ def connect_url(url: str) -> str:
 
 
 def fixed_headers(form: Format) -> dict[str, str]:
-    """Headers of every request in a format. Problems come as they are, whatever is accepted."""
+    """Headers of every request in a format. Answers come in the same, if nothing is said of it."""
     return {
         "Content-Type": form.value,
-        "Accept": form.value,
         "Accept-Encoding": ", ".join(one.token for one in codings() if one),
     }
 

@@ -66,6 +66,23 @@ def test_any_shortened_token_is_noticed() -> None:
             unseal(text[:length], Cursor, KEY)
 
 
+def test_an_ordinary_cursor_has_some_100_characters() -> None:
+    """Half of them are digests and the tag."""
+    now_ms = 1_800_000_000_123
+    cursor = Cursor(
+        user_digest("u1"),
+        7,
+        7 * 2**43 + 2**31,
+        7 * 2**43 + 2**30,
+        now_ms - 600_000,
+        now_ms - 7_200_000,
+        now_ms,
+        b"8" * 8,
+        b"8" * 8,
+    )
+    assert len(seal(cursor, KEY)) <= 111
+
+
 def test_another_key_is_noticed() -> None:
     with pytest.raises(TokenError, match="not issued"):
         unseal(seal(CURSOR, KEY), Cursor, b"l" * 32)
@@ -81,12 +98,14 @@ def test_another_kind_is_noticed() -> None:
 @pytest.mark.parametrize(
     "payload",
     [
-        ["c1"],
-        ["c1", b"d", 1, -1, 0, 0, 0, 0],
-        ["c1", b"d", EPOCH_MAX + 1, 0, 0, 0, 0, 0],
-        ["c1", b"d", 1, SEQ_MAX + 1, 0, 0, 0, 0],
-        ["c1", b"d", 1, 0, 0, 0, 0, TIME_MS_MAX + 1],
-        ["c0", b"d", 1, 0, 0, 0, 0, 0],
+        ["c3"],
+        ["c3", b"d", 0, -1, 0, 0, 0, 0],
+        ["c3", b"d", EPOCH_MAX + 1, 0, 0, 0, 0, 0],
+        ["c3", b"d", 0, SEQ_MAX + 1, 0, 0, 0, 0],
+        ["c3", b"d", 0, 5, 6, 0, 0, 0],
+        ["c3", b"d", 0, 0, 0, TIME_MS_MAX + 1, 0, 0],
+        ["c3", b"d", 0, 0, 0, 5, 6, 0],
+        ["c2", b"d", 1, 0, 0, 0, 0, 0],
         "text",
     ],
 )
