@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 from sdk.client import limits
 from sdk.client.aio_transport import (
@@ -72,6 +72,7 @@ class AsyncSyncClient(LocalClient):
         self._heard: list[Signal] = []
         self._follower: asyncio.Task[None] | None = None
         self._broken: BaseException | None = None
+        self._closing = False
 
     async def sync(self, *, full: bool = False, verify: bool = False) -> SyncReport:
         """Bring the store up to date; see `SyncClient.sync`."""
@@ -83,37 +84,41 @@ class AsyncSyncClient(LocalClient):
             if self._follower is None:
                 async with self._driving:
                     await self._drive(number)
-            outcome = await self._ask(lambda: self._session.outcome(number))
-            if isinstance(outcome, ClientError):
-                raise outcome
-            if outcome is not None:
-                return outcome
             async with self._stored:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._stored.wait(), limits.LOOK_AGAIN_S)
+                # Inside: what is told between the look and the wait is heard.
+                outcome = await self._ask(lambda: self._session.outcome(number))
+                if isinstance(outcome, ClientError):
+                    raise outcome
+                if outcome is not None:
+                    return outcome
+                if self._follower is not None:
+                    await self._wait_stored(limits.LOOK_AGAIN_S)
 
     async def follow(self) -> None:
         """Keep the store up to date from now on, in a task, until the client is closed."""
-        if self._follower is None:
-            self._broken = None
-            await self._ask(self._session.follow)
+        self._refuse_closed()
+        if self._follower is None:  # no `await` between this and the next line
             self._follower = asyncio.create_task(self._run(), name="sync-client")
 
     async def changes(self) -> AsyncIterator[PendingEntry | PendingItem]:
         """Follow, and give what there is to process; see `SyncClient.changes`."""
         await self.follow()
-        while True:
+        while not self._closing:
             seen = self._shell.applied
-            claimed: list[Any] = await self._ask(lambda: self.pending(1) or self.pending_items(1))
-            if claimed:
-                yield claimed[0]
+            try:
+                claimed, sleep_s = await self._ask(self._claim_one)
+            except ClientError:
+                if self._closing:
+                    return
+                raise
+            if claimed is not None:
+                yield claimed
                 continue
+            async with self._stored:
+                if self._shell.applied == seen and self._broken is None and not self._closing:
+                    await self._wait_stored(sleep_s)
             if self._broken is not None:
                 raise self._broken
-            async with self._stored:
-                if self._shell.applied == seen:
-                    with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._stored.wait(), limits.LOOK_AGAIN_S)
 
     async def foreground(self) -> None:
         """Say that the app is seen again: whoever follows syncs now."""
@@ -129,30 +134,53 @@ class AsyncSyncClient(LocalClient):
 
     async def aclose(self) -> None:
         """End what is under way, and close the connections. The store is closed by who made it."""
-        follower, self._follower = self._follower, None
+        if self._closing:
+            return
+        self._closing = True
+        follower = self._follower
         if follower is not None:
             follower.cancel()
             await asyncio.gather(follower, return_exceptions=True)
+        await self._notify()
         async with self._driving:
-            await self._ask(self._session.stop)
+            await self._ask(self._session.stop, closing=True)
             await self._emit()
             if self._live is not None:
                 await self._live.close()
             if self._setup.transport is None:
                 await self._http.close()
+        await self._notify()
         self._worker.shutdown()
 
     # Inside.
 
-    async def _ask(self, question: Callable[[], T]) -> T:
+    async def _ask(self, question: Callable[[], T], *, closing: bool = False) -> T:
+        if not closing:
+            self._refuse_closed()
         return await asyncio.get_running_loop().run_in_executor(self._worker, question)
+
+    def _refuse_closed(self) -> None:
+        if self._closing:
+            raise ClientError("the client is closed")
+
+    async def _wait_stored(self, seconds: float) -> None:
+        # Not `wait_for`: before Python 3.12 it swallows a cancellation that comes with the news.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stored.wait()
+
+    async def _notify(self) -> None:
+        async with self._stored:
+            self._stored.notify_all()
 
     async def _tell(self, say: Callable[[], None]) -> None:
         await self._ask(say)
         self._news.set()
 
     async def _run(self) -> None:
+        self._broken = None
         try:
+            await self._tell(self._session.follow)
             async with self._driving:
                 await self._drive(None)
             self._broken = self._session.failure
@@ -160,8 +188,7 @@ class AsyncSyncClient(LocalClient):
             self._broken = error
         finally:
             self._follower = None
-            async with self._stored:
-                self._stored.notify_all()
+            await self._notify()
 
     async def _drive(self, until: int | None) -> None:
         try:
@@ -173,9 +200,12 @@ class AsyncSyncClient(LocalClient):
                 if step is None:
                     return
                 await self._do(step)
+                await self._notify()
         except BaseException:
-            # Not awaited: whoever is cancelled gets no further. The worker does it next.
-            self._worker.submit(self._session.abandoned)
+            # Not awaited: whoever is cancelled gets no further. The worker does it next; `aclose`
+            # does it for a client that is closed.
+            if not self._closing:
+                self._worker.submit(self._session.abandoned)
             raise
         finally:
             self._news.set()
@@ -201,13 +231,10 @@ class AsyncSyncClient(LocalClient):
                     await self._send(step)
                 case Wait(ms):
                     with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(
-                            self._news.wait(), None if ms is None else ms / 1_000
-                        )
+                        async with asyncio.timeout(None if ms is None else ms / 1_000):
+                            await self._news.wait()
                 case _:
                     await self._ask(lambda: self._touch(step))
-                    async with self._stored:
-                        self._stored.notify_all()
         except ClientError as error:
             failure = error
             await self._ask(lambda: session.failed(failure, self._shell.now()))
@@ -235,4 +262,4 @@ class AsyncSyncClient(LocalClient):
         self._news.set()
 
     async def _emit(self) -> None:
-        self._shell.announce(await self._ask(self._session.take_events))
+        self._shell.announce(await self._ask(self._session.take_events, closing=True))

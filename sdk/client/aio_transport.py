@@ -194,20 +194,26 @@ class _TaskLine(Line):
                     await asyncio.wait({came}, timeout=self.left_s(began_s))
                 return came.result()
         except NetworkError:
+            self._socket.transport.abort()  # who is written off is not said goodbye to
             await self.close()
             raise
 
     async def close(self) -> None:
-        if self._reader is not None and self._reader is not asyncio.current_task():
-            self._reader.cancel()
-            await asyncio.gather(self._reader, return_exceptions=True)
-        with contextlib.suppress(Exception):
-            await self._socket.close()
+        try:
+            if self._reader is not None and self._reader is not asyncio.current_task():
+                self._reader.cancel()
+                await asyncio.gather(self._reader, return_exceptions=True)
+            with contextlib.suppress(Exception):
+                await self._socket.close()
+        except BaseException:
+            self._socket.transport.abort()
+            raise
 
     async def _write(self, data: bytes) -> None:
         self._spend(up=len(data))
         with writing():
-            await self._socket.send(data)
+            async with asyncio.timeout(self._seconds):
+                await self._socket.send(data)
 
     async def _read(self) -> None:
         from websockets.exceptions import ConnectionClosed

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Literal, Self, cast
 
 from schemas import limits as contract
 from sdk.client import limits
+from sdk.client.errors import StoreError
 from sdk.client.events import ClientEvent
 from sdk.client.local import LocalClient, check_length, check_range
 from sdk.client.pending import PendingEntry, PendingItem
@@ -156,16 +157,20 @@ class SyncClient(LocalClient):
 
     async def __aexit__(self, *_: object) -> None:
         """Close the client."""
-        await self._other.aclose()
-        self.close()
+        try:
+            await self._other.aclose()
+        finally:
+            self.close()
 
     def close(self) -> None:
         """Close store and connection, after a sync that is under way. Nothing is left to save."""
         if self._closed:
             return
+        try:
+            self._pump.stop()
+        finally:
+            self._store.close()
         self._closed = True
-        self._pump.stop()
-        self._store.close()
 
     # Syncing.
 
@@ -197,8 +202,10 @@ class SyncClient(LocalClient):
         """Follow, and give what there is to process, one after the other, for ever.
 
         Each is claimed as by `pending`, when it is given: give it to `ack` or `retry`, or use
-        `processing`. Conversations come first. The iterator raises what ends the following: a
-        token that is not accepted, a store that cannot be written. Losing the network ends nothing.
+        `processing`. Conversations come first. The iterator ends when the client is closed, and
+        raises what ends the following: a token that is not accepted, a store that cannot be
+        written, whatever the app's own token function raises, but for an `OSError`, which counts as
+        a network that is away. Losing the network ends nothing.
 
         >>> for change in client.changes():
         ...     with client.processing(change):
@@ -206,14 +213,20 @@ class SyncClient(LocalClient):
         ...     break  # or go on for ever
         pulled sg_hikers
         """
-        self.follow()
-        while True:
-            seen = self._pump.applied
-            claimed = self.pending(1) or self.pending_items(1)
-            if claimed:
-                yield claimed[0]
+        pump = self._pump
+        pump.follow()
+        while not pump.closing:
+            seen = pump.applied
+            try:
+                claimed, sleep_s = self._claim_one()
+            except StoreError:
+                if pump.closing:
+                    return
+                raise
+            if claimed is not None:
+                yield claimed
             else:
-                self._pump.wait_change(seen, limits.LOOK_AGAIN_S)
+                pump.wait_change(seen, sleep_s)
 
     def foreground(self) -> None:
         """Say that the app is seen again: whoever follows syncs now."""

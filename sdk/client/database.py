@@ -177,8 +177,9 @@ def transaction(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
 
     The write lock is taken at the start, so that what the block reads is still so when it writes.
     """
-    db.execute("BEGIN IMMEDIATE")
     try:
+        # Inside: whoever is interrupted right after it must not leave it open.
+        db.execute("BEGIN IMMEDIATE")
         yield db
         db.execute("COMMIT")
     except BaseException:

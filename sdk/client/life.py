@@ -5,12 +5,12 @@ Beside it are the triggers of a sync by what they may do. `sdk.client.session` m
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Final
 
 from sdk.client.course import Phase
-from sdk.client.events import State, Trigger
+from sdk.client.events import State, StateChanged, Trigger
 
 
 class Move(Enum):
@@ -65,3 +65,20 @@ IMPATIENT: Final = frozenset({Trigger.ASKED, Trigger.LOGIN, Trigger.FOREGROUND, 
 
 MAY_LOOK: Final = frozenset(Trigger) - {Trigger.POKE, Trigger.RETRY}
 """Triggers that may look at the whole state, once a day. A poke wants its news, nothing else."""
+
+
+class Life:
+    """Where a client is in the table; `tell` hears of each step."""
+
+    def __init__(self, tell: Callable[[StateChanged], None]) -> None:
+        self.state = State.OFFLINE
+        self._tell = tell
+
+    def move(self, move: Move) -> None:
+        """Go on; refused is nothing to who was doing nothing."""
+        before = self.state
+        if move is Move.REFUSED and before in {State.OFFLINE, State.BACKING_OFF}:
+            return
+        self.state = TRANSITIONS[before][move]
+        if self.state is not before:
+            self._tell(StateChanged(before, self.state))

@@ -39,8 +39,9 @@ SECONDS_PER_REQUEST_DEFAULT: Final = 30.0
 SECONDS_TO_CONNECT_DEFAULT: Final = 10.0
 """Seconds to reach the server: a TCP handshake that lost three packets is through by then."""
 
-SECONDS_TO_CLOSE: Final = 2.0
-"""How long a connection that is closed waits for the other end to agree."""
+SECONDS_TO_CLOSE: Final = 1.0
+"""How long a connection that is closed waits for the other end to agree: a round trip of a bad
+line, and not long after the network was changed, when nobody answers on the old one."""
 
 SILENCE_SECONDS_MAX: Final = 75.0
 """Seconds without a byte after which a connection is dead: the server pings every 45, and a mobile

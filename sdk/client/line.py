@@ -130,7 +130,7 @@ def connect_options(token: str) -> dict[str, Any]:
 @contextlib.contextmanager
 def dialling(url: str) -> Iterator[None]:
     """Have what is raised while connecting mean what it would for a request."""
-    from websockets.exceptions import InvalidHandshake, InvalidStatus
+    from websockets.exceptions import InvalidStatus, WebSocketException
 
     try:
         yield
@@ -139,7 +139,8 @@ def dialling(url: str) -> Iterator[None]:
         raise refusal_of(
             answer.status_code, dict(answer.headers.raw_items()), bytes(answer.body or b"")
         ) from error
-    except (OSError, TimeoutError, InvalidHandshake, EOFError) as error:
+    except (OSError, WebSocketException, EOFError) as error:
+        # A redirection to what is no WebSocket, as of a captive portal, is among them.
         raise not_reached(url, error) from error
 
 

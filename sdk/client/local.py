@@ -56,6 +56,25 @@ class LocalClient:
         check_range("limit", limit, limits.PENDING_MAX)
         return self._store.pending(limit, self._setup.clock(), self._setup.lease_ms)
 
+    def pending_count(self) -> int:
+        """Count the conversations that are not processed: due, waiting after a failure, or claimed.
+
+        >>> client.pending_count()
+        2
+        """
+        return self._store.pending_count()
+
+    def failing(self, limit: int = limits.PENDING_DEFAULT) -> list[PendingEntry]:
+        """Look at conversations whose processing failed, those that failed most often first.
+
+        >>> (entry,) = client.pending(limit=1)
+        >>> client.retry(entry, "no space left")
+        >>> [(entry.conversation_id, entry.last_error) for entry in client.failing()]
+        [('sg_hikers', 'no space left')]
+        """
+        check_range("limit", limit, limits.PENDING_MAX)
+        return self._store.failing(limit)
+
     def pending_items(self, limit: int = limits.PENDING_DEFAULT) -> list[PendingItem]:
         """Claim changed items of user modules, in the order in which they changed.
 
@@ -146,6 +165,17 @@ class LocalClient:
     def state(self) -> dict[str, ConversationState]:
         """Read the state of every conversation, listed or not, by id: for checks and exports."""
         return {state.conversation_id: state for state in self._store.states()}
+
+    def _claim_one(self) -> tuple[PendingEntry | PendingItem | None, float]:
+        """Claim one; or else, how many seconds to sleep if nothing comes meanwhile."""
+        claimed = self.pending(1) or self.pending_items(1)
+        if claimed:
+            return claimed[0], 0
+        now_ms = self._setup.clock()
+        due_ms = self._store.next_due_ms(now_ms)
+        if due_ms is None:
+            return None, limits.LOOK_AGAIN_S
+        return None, min(limits.LOOK_AGAIN_S, max(0, due_ms - now_ms) / 1_000)
 
 
 def check_length(name: str, value: str, chars_max: int) -> None:

@@ -21,6 +21,13 @@ class Want:
     full: bool = False
     verify: bool = False
 
+    def joined(self, other: Want | None) -> Want:
+        """Both together."""
+        if other is None:
+            return self
+        triggers = self.triggers | other.triggers
+        return Want(triggers, self.full or other.full, self.verify or other.verify)
+
 
 def full_wait_ms(options: Options, stored: StoredState, now: Now) -> int:
     """How long no full correction may begin: 0, if the last is long ago, or the clock jumped."""

@@ -47,16 +47,15 @@ from sdk.client.events import (
     PageApplied,
     PathTaken,
     State,
-    StateChanged,
     StoreSetAside,
     SyncFailed,
     SyncFinished,
     SyncStarted,
     Trigger,
 )
-from sdk.client.life import IMPATIENT, MOVE_OF, TRANSITIONS, Move
+from sdk.client.life import IMPATIENT, MOVE_OF, Life, Move
 from sdk.client.ops import Applied, StoredState
-from sdk.client.pauses import Pauses
+from sdk.client.pauses import Looks, Pauses
 from sdk.client.report import SyncReport, Tally
 from sdk.client.schedule import Pace, Want, asked_pause_ms, full_wait_ms, is_look_due
 from sdk.client.steps import (
@@ -94,8 +93,6 @@ class Session(Wishes):
         self._device_id = device_id
         self._options = options
         self._states = states
-        self._jitter = jitter
-        self._state = State.OFFLINE
         self._open, self._live = False, options.live
         self._stored = StoredState()
         self._full_wait_ms = 0
@@ -107,15 +104,19 @@ class Session(Wishes):
         self._path: str | None = None
         self._pace = Pace(options.page_max)
         self._pauses = Pauses(jitter)
-        self._next_look_ms: int | None = None
+        self._begun = Want()
+        # The connection ended while a round was under way: what it asked to wait, 0 if nothing.
+        self._lost_after_ms: int | None = None
+        self._looks = Looks(options.poll_ms, jitter)
         self._events: list[ClientEvent] = []
+        self._life = Life(self._events.append)
 
     # What the app says.
 
     @property
     def state(self) -> State:
         """What the client is doing."""
-        return self._state
+        return self._life.state
 
     @property
     def connected(self) -> bool:
@@ -123,7 +124,10 @@ class Session(Wishes):
         return self._open
 
     def network_changed(self) -> None:
-        """Another network, or one again: the old connection may be dead without knowing."""
+        """Another network, or one again: the old connection may be dead without knowing, and what
+        let none through may be gone.
+        """
+        self._live = self._options.live
         if self._open and self._course is None:
             self._step = Close()
         if self._following:
@@ -131,28 +135,20 @@ class Session(Wishes):
 
     def stop(self) -> None:
         """The client is closed."""
-        if self._state is not State.STOPPED:
+        if self._life.state is not State.STOPPED:
             self.abandoned()
-            self._move(Move.STOPPED)
+            self._life.move(Move.STOPPED)
+            self._closed = True
 
     # What the connection says.
-
-    def poked(self) -> None:
-        """Something changed for this user."""
-        if self._following:
-            self.want(Trigger.POKE)
 
     def lost(self, now: Now, after_ms: int | None = None) -> None:
         """The connection ended, or will: connect again, after `after_ms` if the server says so."""
         self._open = False
-        if not self._following or self._course is not None:
-            return  # what is under way will fail, or has its answer already
-        if isinstance(self._step, Load):
-            self._step = None  # it is not begun: after the pause
-        self.want(Trigger.RETRY)
-        if self._state is State.LIVE:
-            self._move(Move.LOST)
-            self._pauses.failed(now.monotonic_ms, after_ms)
+        if self._course is not None or isinstance(self._step, Open | Load | Rebuild):
+            self._lost_after_ms = after_ms or 0  # when the round is over
+        elif self._following:
+            self._reconnect(now, after_ms)
 
     # What the shell has to do, and how it went.
 
@@ -168,12 +164,13 @@ class Session(Wishes):
 
     def take_events(self) -> list[ClientEvent]:
         """Hand over what there is to tell."""
-        events, self._events = self._events, []
+        events = self._events.copy()
+        self._events.clear()
         return events
 
     def opened(self) -> None:
         """The connection stands."""
-        self._open = True
+        self._open = self._lost_after_ms is None
         self._step = Load()
 
     def closed(self) -> None:
@@ -187,7 +184,7 @@ class Session(Wishes):
             return
         want = self._want or Want()
         if self._tally is None:
-            self._want = None
+            self._want, self._begun = None, want
             self._round += 1
             self._tally = Tally(now.monotonic_ms)
             self._path = None
@@ -277,31 +274,33 @@ class Session(Wishes):
 
     def abandoned(self) -> None:
         """The shell was stopped in the middle: forget the round, the store has all that counts."""
-        self._course = self._tally = self._step = None
-        if self._state in {State.CONNECTING, State.DELTA, State.CORRECTING, State.FULL}:
-            self._move(Move.REFUSED)
-        if self._following:
-            self.want(Trigger.RETRY)
+        if self._tally is not None:
+            self._want = self._begun.joined(self._want)  # others may wait for the same
+            self._told = True
+        self._course = self._tally = self._step = self._lost_after_ms = None
+        if self._life.state in {State.CONNECTING, State.DELTA, State.CORRECTING, State.FULL}:
+            self._life.move(Move.REFUSED)
+        self._want_again()
 
     def _next(self, now: Now) -> Step:
-        if self._state is State.STOPPED:
+        if self._life.state is State.STOPPED:
             return Close() if self._open else Wait(None)
-        if self._state is State.BACKING_OFF and not self._may_try(now):
+        if self._life.state is State.BACKING_OFF and not self._may_try(now):
             if self._want is None or self._is_asleep():
-                self._move(Move.RESTED)
+                self._life.move(Move.RESTED)
             else:
                 return Wait(self._pauses.left_ms(now.monotonic_ms))
         if self._want is not None and not self._is_asleep():
             return self._begin(now)
         if not self._following or self._background:
-            if self._state is State.LIVE:
-                self._move(Move.RESTED)
+            if self._life.state is State.LIVE:
+                self._life.move(Move.RESTED)
             return Close() if self._open else Wait(None)
         return self._look(now)
 
     def _look(self, now: Now) -> Step:
         """Wait until it is time to ask without a reason, and then ask."""
-        left_ms = None if self._next_look_ms is None else self._next_look_ms - now.monotonic_ms
+        left_ms = self._looks.left_ms(now.monotonic_ms)
         if left_ms is None or left_ms > 0:
             return Wait(left_ms)
         self.want(Trigger.TIMER)
@@ -312,11 +311,13 @@ class Session(Wishes):
         if held:
             # The server asked for quiet, and this was not forgotten by a call.
             return self._refuse_until(held)
-        if self._state is State.BACKING_OFF:
-            self._move(Move.DUE)
-        elif self._state is State.OFFLINE:
-            self._move(Move.WANTED)
+        if self._life.state is State.BACKING_OFF:
+            self._life.move(Move.DUE)
+        elif self._life.state is State.OFFLINE:
+            self._life.move(Move.WANTED)
         needs = self._live and self._following and not self._open
+        if needs:
+            self._lost_after_ms = None
         return Open() if needs else Load()
 
     def _may_try(self, now: Now) -> bool:
@@ -332,15 +333,14 @@ class Session(Wishes):
         message = f"the server asks to wait {held_ms / 1_000:.1f} s more"
         self._end(ServerBusyError(message, held_ms / 1_000))
         self._want = None
-        if self._following:
-            self.want(Trigger.RETRY)
+        self._want_again()
         return Wait(0)
 
     def _go_on(self, now: Now) -> None:
         assert self._course is not None
         request = self._course.next_request()
         if request is not None:
-            self._move(MOVE_OF[self._course.phase])
+            self._life.move(MOVE_OF[self._course.phase])
             self._sent += 1
             self._step = Send(self._sent, request)
         elif self._course.verified and self._verifies:
@@ -355,25 +355,34 @@ class Session(Wishes):
             reason = self._stored.reason or "digest_mismatch"
             self._events.append(FullPutOff(self._round, reason, self._full_wait_ms))
         report = self._tally.report(now.monotonic_ms, put_off=self._course.put_off)
-        self._pauses.succeeded()
+        if self._lost_after_ms is None:
+            self._pauses.succeeded()
         self._events.append(SyncFinished(self._round, report))
         self._end(report)
-        self._move(Move.DONE)
+        self._life.move(Move.DONE)
         if not self._following:
-            self._move(Move.RESTED)
-        # A tenth of jitter, so that devices which connected together do not ask together.
-        spread = int(self._options.poll_ms * 0.1 * self._jitter())
-        self._next_look_ms = now.monotonic_ms + self._options.poll_ms - spread
+            self._life.move(Move.RESTED)
+        elif self._lost_after_ms is not None:
+            self._reconnect(now, self._lost_after_ms)
+        self._lost_after_ms = None
+        self._looks.looked(now.monotonic_ms)
+
+    def _reconnect(self, now: Now, after_ms: int | None) -> None:
+        self.want(Trigger.RETRY)
+        if self._life.state is State.LIVE:
+            self._life.move(Move.LOST)
+            self._pauses.failed(now.monotonic_ms, after_ms)
 
     def _fail(self, error: ClientError, now: Now) -> None:
+        self._lost_after_ms = None
         if self._tally is None:
             self._round += 1  # it failed before it began: opening the connection, reading the store
             self._want = None
         again = isinstance(error, RetryableError | InvalidAnswerError)
         self._open = self._open and not isinstance(error, NetworkError)
-        if self._state in {State.DELTA, State.CORRECTING, State.FULL}:
+        if self._life.state in {State.DELTA, State.CORRECTING, State.FULL}:
             self._pace.broke(busy=isinstance(error, ServerBusyError))
-        self._move(Move.FAILED if again else Move.REFUSED)
+        self._life.move(Move.FAILED if again else Move.REFUSED)
         if again:
             self._pauses.failed(now.monotonic_ms, asked_pause_ms(error))
         retry = self._following and again
@@ -389,11 +398,3 @@ class Session(Wishes):
     def _end(self, outcome: SyncReport | ClientError) -> None:
         self._keep(outcome)
         self._course = self._tally = self._step = None
-
-    def _move(self, move: Move) -> None:
-        before = self._state
-        if move is Move.REFUSED and before in {State.OFFLINE, State.BACKING_OFF}:
-            return
-        self._state = TRANSITIONS[before][move]
-        if self._state is not before:
-            self._events.append(StateChanged(before, self._state))

@@ -7,6 +7,7 @@ with the first connection.
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -99,6 +100,7 @@ class _SocketLine(Line):
                         answer.exception(self.left_s(began_s))
                 return answer.result()
         except NetworkError:
+            self._cut()  # who is written off is not said goodbye to, which takes a second
             self.close()
             raise
 
@@ -110,9 +112,23 @@ class _SocketLine(Line):
             self._reader.join(limits.SECONDS_TO_CLOSE)
 
     def _write(self, data: bytes) -> None:
+        """Send; a line that takes nothing for too long is cut, which ends the sending."""
         self._spend(up=len(data))
-        with writing():
-            self._socket.send(data)
+        timer = threading.Timer(self._seconds, self._cut)
+        timer.daemon = True
+        timer.start()
+        try:
+            with writing():
+                self._socket.send(data)
+        finally:
+            timer.cancel()
+
+    def _cut(self) -> None:
+        """End the line at once: whoever reads, writes or closes it goes on. The socket's own method
+        and not that of TLS, which would write.
+        """
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(self._socket.socket, socket.SHUT_RDWR)
 
     def _read(self) -> None:
         from websockets.exceptions import ConnectionClosed
@@ -128,6 +144,7 @@ class _SocketLine(Line):
                 self.take(data)
         except (ConnectionClosed, OSError, ClientError) as error:
             self.end(error)
+            self._cut()
             with contextlib.suppress(Exception):
                 self._socket.close()
             if not self._closing:

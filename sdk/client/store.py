@@ -85,6 +85,7 @@ class Store:
         now_ms: int = 0,
     ) -> None:
         self._lock = threading.RLock()
+        self._closed = False
         self._take(recovery.open_or_replace(os.fspath(path), user_id, device_id, now_ms))
 
     @property
@@ -124,6 +125,7 @@ class Store:
     def close(self) -> None:
         """Close the file. What was committed stays; nothing else exists."""
         with self._lock:
+            self._closed = True
             self._db.close()
 
     def load(self) -> StoredState:
@@ -258,6 +260,11 @@ class Store:
                 yield self._db
             except database.FAILURES as error:
                 path = self._opened.path
+                if self._closed:
+                    raise StoreError("the store is closed, with its client") from error
+                if isinstance(error, sqlite3.ProgrammingError):
+                    # Only `rebuild` closes it otherwise, and failed then: it is to be done again.
+                    raise StoreDamagedError(f"the store could not be rebuilt: {error}") from error
                 if database.is_damage(error) or database.is_marked_read_only(error, path):
                     raise StoreDamagedError(
                         f"the store is damaged: {error}; sync, and a new one is begun"

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import inspect
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
 
 import msgspec
 
-from sdk.client.errors import AuthError
+from sdk.client.errors import AuthError, NetworkError
 
 TokenSource = str | Callable[[], str | Awaitable[str]]
 """A token, or a function that gives one; a coroutine function only with `async`."""
@@ -28,13 +29,13 @@ class _Claims(msgspec.Struct):
     sub: str = ""
 
 
-def check_token(token: str) -> str:
+def check_token(token: object) -> str:
     """Return the token, or raise `AuthError` if it cannot be one.
 
     Found here, because an error of the HTTP library would quote it.
     """
-    if not _BEARER.fullmatch(token):
-        raise AuthError("the token is empty or holds characters that a bearer token cannot")
+    if not isinstance(token, str) or not _BEARER.fullmatch(token):
+        raise AuthError("the token is empty, no text, or holds what a bearer token cannot")
     return token
 
 
@@ -48,6 +49,15 @@ def user_of(token: str) -> str | None:
         return msgspec.json.decode(claims, type=_Claims).sub or None
     except (binascii.Error, ValueError, msgspec.MsgspecError, RecursionError):
         return None
+
+
+@contextlib.contextmanager
+def _asking() -> Iterator[None]:
+    """Where a token comes from may be away, too; anything else that the app raises is its own."""
+    try:
+        yield
+    except OSError as error:
+        raise NetworkError(f"no token could be had: {error}") from error
 
 
 class HeldToken:
@@ -81,7 +91,8 @@ class Tokens(HeldToken):
         """Return the token, and whether it was asked for just now; raises `AuthError`."""
         if self._token is not None:
             return self._token, False
-        made = self._asked()
+        with _asking():
+            made = self._asked()
         if inspect.isawaitable(made):
             if inspect.iscoroutine(made):
                 made.close()
@@ -99,5 +110,8 @@ class AsyncTokens(HeldToken):
         """Return the token, and whether it was asked for just now; raises `AuthError`."""
         if self._token is not None:
             return self._token, False
-        made = self._asked()
-        return self._keep(await made if inspect.isawaitable(made) else made)
+        with _asking():
+            made = self._asked()
+            if inspect.isawaitable(made):
+                made = await made
+        return self._keep(made)

@@ -21,6 +21,7 @@ class Wishes:
     def __init__(self) -> None:
         self._want: Want | None = None
         self._told = False
+        self._closed = False
         self._following = False
         self._background = False
         self._failure: ClientError | None = None
@@ -52,8 +53,9 @@ class Wishes:
         return self._round + 1
 
     def outcome(self, number: int) -> SyncReport | ClientError | None:
-        """How a round ended, or the one after it; None: it has not."""
-        return next((self._outcomes[one] for one in self._outcomes if one >= number), None)
+        """How a round ended, or the one after it; None: it has not, and may yet."""
+        found = next((self._outcomes[one] for one in self._outcomes if one >= number), None)
+        return ClientError("the client is closed") if found is None and self._closed else found
 
     def follow(self) -> None:
         """Go on by itself from now on: sync, then whenever there is news."""
@@ -66,6 +68,11 @@ class Wishes:
         """Go on no longer; a round under way is finished."""
         self._told = True
         self._following = False
+
+    def poked(self) -> None:
+        """Something changed for this user."""
+        if self._following:
+            self.want(Trigger.POKE)
 
     def background(self) -> None:
         """The app is not seen: what is under way is finished, then the connection is closed."""
@@ -82,6 +89,11 @@ class Wishes:
         """Whether only what goes on by itself wants something, and it must not."""
         asked = self._want is not None and Trigger.ASKED in self._want.triggers
         return not asked and (self._background or not self._following)
+
+    def _want_again(self) -> None:
+        """Whoever follows tries again."""
+        if self._following:
+            self.want(Trigger.RETRY)
 
     def _keep(self, outcome: SyncReport | ClientError) -> None:
         self._outcomes[self._round] = outcome

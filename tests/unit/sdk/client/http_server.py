@@ -18,7 +18,9 @@ Answer = tuple[int, dict[str, str], bytes]
 
 
 class Server(ThreadingHTTPServer):
-    """Answers every POST with what `answer` says; there is nothing to GET, and no WebSocket."""
+    """Answers every POST with what `answer` says; there is nothing to GET, and no WebSocket; `redirect`
+    sends who tries elsewhere.
+    """
 
     daemon_threads = True
 
@@ -27,6 +29,7 @@ class Server(ThreadingHTTPServer):
         self.answer: Answer = answer  # type: ignore[assignment]
         self.seen: list[tuple[str, dict[str, str], bytes]] = []
         self.connections = 0
+        self.redirect = ""
 
     @property
     def url(self) -> str:
@@ -55,7 +58,8 @@ class Handler(BaseHTTPRequestHandler):
         self.server.connections += 1
 
     def do_GET(self) -> None:
-        self.send_response(404)
+        self.send_response(302 if self.server.redirect else 404)
+        self.send_header("Location", self.server.redirect)
         self.send_header("Content-Length", "0")
         self.end_headers()
 

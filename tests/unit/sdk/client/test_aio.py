@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
 
 from schemas.protocol import SyncRequest, SyncResponse
-from sdk.client import AuthError, NetworkError, SyncClient
-from sdk.client.events import ClientEvent, SyncFinished
+from sdk.client import (
+    AuthError,
+    ClientError,
+    NetworkError,
+    Signal,
+    StoreError,
+    SyncClient,
+)
+from sdk.client.aio import AsyncSyncClient
+from sdk.client.events import ClientEvent, State, SyncFinished
 from sdk.client.tokens import AsyncTokens, Tokens
 from sdk.client.traffic import Traffic
 from tests.unit.sdk.client.support import T0, ModelServer
@@ -49,6 +57,14 @@ def client(away: Away, **options: Any) -> SyncClient:
 
 def run(main: Coroutine[Any, Any, None]) -> None:
     asyncio.run(asyncio.wait_for(main, 60))
+
+
+async def until(true: Callable[[], bool]) -> None:
+    for _ in range(2_000):
+        if true():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it did not come about")
 
 
 def test_it_does_what_the_blocking_one_does() -> None:
@@ -217,3 +233,85 @@ def test_a_token_may_come_from_a_coroutine() -> None:
     assert told == ["abc", "abc"]
     with pytest.raises(TypeError, match="use `async with"):
         Tokens(given, told.append).present()
+
+
+# What a review of the shells found.
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_who_shares_a_round_whose_driver_is_cancelled_gets_what_was_asked(full: bool) -> None:
+    async def main() -> None:
+        away = Away()
+        away.server.change("sg_1", 1)
+        async with client(away) as c:
+            await c.sync()
+            away.gate.clear()
+            away.begun.clear()
+            driver = asyncio.create_task(c.sync())
+            other = asyncio.create_task(c.sync(full=full))
+            await away.begun.wait()
+            driver.cancel()
+            await asyncio.gather(driver, return_exceptions=True)
+            away.gate.set()
+            report = await asyncio.wait_for(other, 10)
+            assert report.path == ("full" if full else "nothing")
+
+    run(main())
+
+
+def test_two_that_begin_to_follow_at_once_follow_once() -> None:
+    async def main() -> None:
+        away = Away()
+        away.server.change("sg_1", 1)
+        async with client(away) as c:
+            changes = [c.changes(), c.changes()]
+            first = await asyncio.wait(
+                [asyncio.ensure_future(anext(one)) for one in changes],
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            assert first[0]
+            names = [task.get_name() for task in asyncio.all_tasks()]
+            assert names.count("sync-client") == 1
+        await asyncio.gather(*first[1], return_exceptions=True)
+
+    run(main())
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_closing_is_heard_beside_news(turns: int) -> None:
+    async def main() -> None:
+        away = Away()
+        async with client(away, poll_s=3_600) as c:
+            await c.follow()
+            await until(lambda: c._session.state is State.LIVE)
+            await asyncio.sleep(0.05)
+            c._hear(Signal(poke=True))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+
+    run(main())
+
+
+def test_a_client_that_is_closed_says_so_and_its_changes_end() -> None:
+    async def main() -> None:
+        away = Away()
+        away.server.change("sg_1", 1)
+        made = client(away)
+
+        async def eat(c: AsyncSyncClient) -> None:
+            async for change in c.changes():
+                c.ack(change)
+
+        async with made as c:
+            eating = asyncio.create_task(eat(c))
+            await until(lambda: c._session.state is State.LIVE and not c.pending_count())
+            await c.aclose()
+            await c.aclose()
+            for call in (c.sync, c.follow, c.background):
+                with pytest.raises(ClientError, match="closed"):
+                    await call()
+        await asyncio.wait_for(eating, 10)
+        with pytest.raises(StoreError, match="closed"):
+            made.conversations()
+
+    run(main())

@@ -12,6 +12,7 @@ from sdk.client.errors import (
     AuthError,
     ClientError,
     NetworkError,
+    Problem,
     RequestRefusedError,
     ServerBusyError,
     StoreDamagedError,
@@ -453,19 +454,94 @@ def test_a_stopped_session_does_nothing() -> None:
     assert shell.requests == []
 
 
-def test_a_connection_that_ends_before_the_round_begins_is_opened_again_after_the_pause() -> None:
-    shell = following(delta(cursor="c3"), live=True)
+@pytest.mark.parametrize("when", ["before", "during"])
+def test_a_connection_that_ends_in_a_round_is_opened_again_after_the_pause(when: str) -> None:
+    """The round that it was to carry goes over a request, and then the pause is kept."""
+    shell = following(delta(cursor="c3"), delta(cursor="c4"), live=True)
     shell.session.poked()
     assert isinstance(shell.session.step(shell.now), Load)
-    shell.session.lost(shell.now, 500)
+    if when == "before":
+        shell.session.lost(shell.now, 500)
     shell.session.loaded(shell.stored, shell.now)
+    if when == "during":
+        shell.session.lost(shell.now, 500)
     wait = shell.until_rest().ms
+    assert shell.stored.cursor == "c3"
+    assert shell.session.state is State.BACKING_OFF
+    assert not shell.session.connected
     assert wait is not None
     assert wait >= 500
     shell.ms += wait
     shell.until_rest()
     assert shell.session.connected
     assert shell.session.state is State.LIVE
+
+
+def test_a_connection_that_ends_while_it_is_opened_is_not_used() -> None:
+    shell = following(delta(cursor="c3"), delta(cursor="c4"), live=True)
+    shell.session.network_changed()
+    step = shell.session.step(shell.now)
+    while not isinstance(step, Open):
+        shell.do(step)
+        step = shell.session.step(shell.now)
+    shell.session.lost(shell.now, 100)
+    shell.session.opened()
+    assert not shell.session.connected
+    wait = shell.until_rest().ms
+    assert shell.session.state is State.BACKING_OFF
+    assert wait is not None
+    assert wait >= 100
+    shell.ms += wait
+    shell.until_rest()
+    assert shell.session.connected
+
+
+def test_a_server_that_closes_at_once_is_not_stormed() -> None:
+    shell = following(*[delta(cursor=f"c{n}") for n in range(3, 13)], live=True)
+    for _ in range(9):
+        shell.session.lost(shell.now)
+        wait = shell.until_rest().ms
+        assert shell.session.state is State.BACKING_OFF
+        shell.ms += wait or 0
+        step = shell.session.step(shell.now)
+        assert isinstance(step, Open)
+        shell.session.opened()
+        shell.session.lost(shell.now)  # before anything is asked
+        shell.until_rest()
+    assert shell.ms > 30_000, "pauses grow: no success makes them short again"
+
+
+def test_what_was_asked_is_wanted_again_when_its_round_is_abandoned() -> None:
+    """Somebody else may have asked for the same round, and for more."""
+    shell = Shell(first(entry("a"), cursor="c1"), first(entry("a"), cursor="c2"))
+    session = shell.session
+    number = session.want(Trigger.ASKED)
+    assert session.want(Trigger.ASKED, full=True) == number
+    while not isinstance(session.step(shell.now), Send):
+        shell.do(session.step(shell.now))
+    session.abandoned()
+    shell.until_rest()
+    assert session.outcome(number) is not None
+    assert shell.requests[-1].cursor is None
+
+
+def test_who_asks_a_closed_client_is_told() -> None:
+    shell = Shell()
+    number = shell.session.want(Trigger.ASKED)
+    shell.session.stop()
+    assert isinstance(shell.session.outcome(number), ClientError)
+
+
+def test_another_network_may_let_connections_through() -> None:
+    shell = Shell(first(cursor="c1"), delta(cursor="c2"), live=True)
+    shell.opening = RequestRefusedError(404, Problem(title="no", status=404))
+    shell.session.follow()
+    shell.until_rest()
+    assert not shell.session.connected
+    shell.opening = None
+    shell.session.network_changed()
+    shell.until_rest()
+    assert shell.session.connected
 
 
 def test_a_connection_on_which_nothing_comes_is_opened_again() -> None:

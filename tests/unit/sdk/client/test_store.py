@@ -16,7 +16,12 @@ from schemas.conversations import ConversationState, OwnState, is_listed
 from schemas.protocol import KeyRange, ModuleEntry, RangeDigests, Reason, SyncResponse, merge
 from sdk.client import database, pending
 from sdk.client.course import SyncCourse
-from sdk.client.errors import StoreConflictError, StoreError, StoreOwnerError
+from sdk.client.errors import (
+    StoreConflictError,
+    StoreDamagedError,
+    StoreError,
+    StoreOwnerError,
+)
 from sdk.client.kinds import Kinds
 from sdk.client.ops import Applied
 from sdk.client.rows import SELECT_LIST
@@ -559,9 +564,34 @@ def test_fifty_thousand_conversations_fit_in_twenty_megabytes(tmp_path: Path) ->
 
 
 def test_errors_of_sqlite_are_errors_of_the_store(store: Store) -> None:
-    store.close()
+    store._db.execute("PRAGMA query_only = 1")
     with pytest.raises(StoreError, match="nothing was changed"):
+        store.set_draft("a", "text", 1)
+
+
+def test_a_store_that_is_closed_says_so(store: Store) -> None:
+    store.close()
+    with pytest.raises(StoreError, match="closed"):
         store.load()
+
+
+def test_a_rebuild_that_failed_is_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path / "im.db", "u1")
+
+    def fail(*_: object) -> None:
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("sdk.client.recovery.os.replace", fail)
+        patched.setattr("sdk.client.recovery.os.rename", fail)
+        with pytest.raises(StoreError):
+            store.rebuild(1)
+    with pytest.raises(StoreDamagedError, match="rebuilt"):
+        store.load()
+    assert store.rebuild(2).path
+    assert store.load().cursor is None
 
 
 def test_the_list_is_read_along_its_index() -> None:
