@@ -153,8 +153,9 @@ def show_recovery(found: recovery.Outcome) -> None:
     console.print(table)
     console.print(
         f"A full correction that is cut {recovery.CUTS} times costs {found.cut_ratios[-1]:.2f} "
-        f"times the bytes on the line of one that is not, in the worst of {recovery.DRAWS} draws; "
-        f"if the app is killed each time, {found.killed_ratios[-1]:.2f} times."
+        f"times the bytes of one that is not, in the worst of {recovery.DRAWS} draws; if the app "
+        f"is killed each time, {found.killed_ratios[-1]:.2f} times. With the heads of HTTP: "
+        f"{found.cut_line_ratios[-1]:.2f} and {found.killed_line_ratios[-1]:.2f}."
     )
     console.print(
         f"{line.completed} of {line.reconnects} reconnects with {BAD_LINE_CHANGED} "

@@ -2,8 +2,9 @@
 
     client = SyncClient(url, token=token, on_event=print)
 
-A listener is called by the thread (or task) that syncs, after the fact and outside of all locks. It
-should be quick; what it raises is logged and goes no further. `sdk.client.metrics` turns the same
+A listener is called by the thread (or task) that syncs, after the fact. It should be quick, since
+nothing goes on meanwhile; it may read the list, and may not call `sync` or `close`, which would
+wait for itself. What it raises is logged and goes no further. `sdk.client.metrics` turns the same
 events into numbers.
 """
 

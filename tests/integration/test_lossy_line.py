@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from diffusion.system import System
 from infra.local.settings import LOOPBACK
 from schemas import ids
 from schemas.events import Message
-from sdk.client import NetworkError, SyncClient
+from sdk.client import HttpTransport, NetworkError, SyncClient, Traffic
 from tests.integration.support import NOW_MS, World
 
 Unique = Callable[[str], str]
@@ -65,19 +66,23 @@ def test_a_full_correction_that_is_cut_goes_on_where_it_was(system: System, tmp_
     world, account = World(system), Account(ACCOUNT, CONVERSATIONS, seed=1)
     world.write(*account.imported())
     token = system.token(account.user_id)
-    bytes_line: list[int] = []
+    spent: list[Traffic] = []
     with LossyProxy(LOOPBACK, system.settings.api.port, Weather(), seed=1) as proxy:
         for name in ("whole", "cut"):
-            before = proxy.stats
-            with SyncClient(proxy.url, token=token, store=tmp_path / f"{name}.db") as device:
+            with (
+                closing(HttpTransport(proxy.url, token)) as transport,
+                SyncClient(
+                    user_id=account.user_id, store=tmp_path / f"{name}.db", transport=transport
+                ) as device,
+            ):
                 if name == "cut":
-                    for bytes_down in places(bytes_line[0] * 3 // 4, CUTS, random.Random(1)):
+                    before_the_end = spent[0].bytes_down * 3 // 4
+                    for bytes_down in places(before_the_end, CUTS, random.Random(1)):
                         proxy.cut_after(bytes_down)
                         with pytest.raises(NetworkError):
                             device.sync()
                 device.sync()
                 assert world.differences(device, account.user_id) == []
-            passed = proxy.stats - before
-            bytes_line.append(passed.bytes_up + passed.bytes_down)
-    whole, cut = bytes_line
+                spent.append(transport.traffic)
+    whole, cut = (one.bytes_up + one.bytes_down for one in spent)
     assert whole < cut <= CUT_RATIO_MAX * whole
