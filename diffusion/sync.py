@@ -6,11 +6,11 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import orjson
+from msgspec.structs import asdict
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
@@ -187,7 +187,7 @@ def _table(found: list[ConversationView]) -> Table:
 
 def _plain(event: ClientEvent) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for name in event.__slots__:
+    for name in event.__struct_fields__:
         value = getattr(event, name)
         if isinstance(value, SyncReport):
             value = asdict(value)

@@ -10,9 +10,10 @@ events into numbers.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
+
+from msgspec import Struct
 
 from schemas.protocol import AnswerPath
 from sdk.client.errors import ClientError
@@ -51,24 +52,21 @@ class State(Enum):
     STOPPED = "stopped"
 
 
-@dataclass(frozen=True, slots=True)
-class StateChanged:
+class StateChanged(Struct, frozen=True):
     """The client went from one state to another."""
 
     before: State
     after: State
 
 
-@dataclass(frozen=True, slots=True)
-class SyncStarted:
+class SyncStarted(Struct, frozen=True):
     """Sync number `number` of this client began, for these reasons."""
 
     number: int
     triggers: frozenset[Trigger]
 
 
-@dataclass(frozen=True, slots=True)
-class PathTaken:
+class PathTaken(Struct, frozen=True):
     """The server answered on another path than before in this sync; see `SyncReport.reason`."""
 
     number: int
@@ -76,8 +74,7 @@ class PathTaken:
     reason: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class PageApplied:
+class PageApplied(Struct, frozen=True):
     """An answer is stored: with `conversations` of it, and `enqueued` entries for the app.
 
     `done` of `total` conversations are here, if this is a full correction; it goes on from there
@@ -92,16 +89,14 @@ class PageApplied:
     total: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class SyncFinished:
+class SyncFinished(Struct, frozen=True):
     """The store is up to date as of the last answer."""
 
     number: int
     report: SyncReport
 
 
-@dataclass(frozen=True, slots=True)
-class SyncFailed:
+class SyncFailed(Struct, frozen=True):
     """The sync ended with `error`; what was stored before stays. It is tried again in `retry_ms`;
     None: not by itself.
     """
@@ -111,8 +106,7 @@ class SyncFailed:
     retry_ms: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class FullPutOff:
+class FullPutOff(Struct, frozen=True):
     """An alarm: everything would have to be fetched again, and that was done a short while ago.
 
     The top of the list is up to date; the rest follows in `retry_ms`, or at once with
@@ -124,8 +118,7 @@ class FullPutOff:
     retry_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class StoreSetAside:
+class StoreSetAside(Struct, frozen=True):
     """An alarm: the store was damaged, or no store, and is now at `path`; a new one was begun.
 
     The next sync fetches everything. `drafts` could be carried over. `path` is empty if there was

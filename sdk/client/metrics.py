@@ -9,8 +9,9 @@ counter, or observe in a histogram. No label names a user or a conversation.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Final, Literal
+
+from msgspec import Struct
 
 from sdk.client.events import (
     ClientEvent,
@@ -23,8 +24,7 @@ from sdk.client.events import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Metric:
+class Metric(Struct, frozen=True):
     """A number with a name, as Prometheus and OpenTelemetry know them."""
 
     name: str

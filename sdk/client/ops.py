@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from schemas.protocol import AnswerPath, ConversationEntry, ModuleEntry
 
 
-@dataclass(frozen=True, slots=True)
-class StoredState:
+class StoredState(Struct, frozen=True):
     """Where the store stands: `generation` counts answers that replace rows, `revision` answers.
 
     `reason` says why the full correction that is under way, or the last one, was begun (a value of
@@ -29,8 +28,7 @@ class StoredState:
     verified_at_ms: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoreOps:
+class StoreOps(Struct, frozen=True, kw_only=True):
     """What one transaction has to do: all of it, or nothing.
 
     - refuse, unless the store stands at `revision`;
@@ -73,8 +71,7 @@ class StoreOps:
         return bool(told) or self.pinned is not None
 
 
-@dataclass(frozen=True, slots=True)
-class Applied:
+class Applied(Struct, frozen=True):
     """What a transaction did: entries put into the queue, and conversations that are gone."""
 
     enqueued: int

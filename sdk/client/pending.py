@@ -29,8 +29,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from schemas.protocol import ALL_MODULES
 from sdk.client.backoff import pause_ms
@@ -105,8 +106,7 @@ _ACK_PART: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """A change to put into the queue; `rank` is the place of a conversation, see `rank_of`."""
 
     module: str
@@ -116,8 +116,7 @@ class Change:
     rank: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class PendingEntry:
+class PendingEntry(Struct, frozen=True):
     """A conversation that changed. `ticket` is what `ack` and `retry` name; leave it as it is.
 
     `version` is the newest change told by the server, `enqueued_at_ms` when the oldest change that
@@ -135,8 +134,7 @@ class PendingEntry:
     leased_until_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class PendingItem:
+class PendingItem(Struct, frozen=True):
     """An item of a user module that changed; the other fields are those of `PendingEntry`.
 
     `op` is `insert`, `update` or `delete`, or `refresh`: the module is to be fetched anew, because

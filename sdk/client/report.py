@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
+
+from msgspec import Struct
 
 from schemas.protocol import Reason
 from sdk.client.ops import Applied, StoredState, StoreOps
@@ -12,8 +13,7 @@ from sdk.client.traffic import Traffic
 Path: TypeAlias = Literal["nothing", "delta", "correction", "full"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SyncReport:
+class SyncReport(Struct, frozen=True, kw_only=True):
     """What one `sync()` did.
 
     `path` is `nothing` when the server had nothing new, `delta`, `correction` when rows here were

@@ -6,8 +6,9 @@ Derived columns are computed here, and only by the functions of `schemas.convers
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from schemas.conversations import (
     ConversationState,
@@ -56,8 +57,7 @@ SELECT_LIST: Final = (
 the same millisecond."""
 
 
-@dataclass(frozen=True, slots=True)
-class ConversationView:
+class ConversationView(Struct, frozen=True):
     """One conversation as a list shows it. Times are milliseconds since 1970.
 
     `last_seq` is the last sequence the user may see, `max_seq` the conversation's last.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from msgspec import Struct
 
 from schemas import limits as contract
 from schemas.protocol import SyncRequest
@@ -11,8 +12,7 @@ from sdk.client import limits
 from sdk.client.ops import StoreOps
 
 
-@dataclass(frozen=True, slots=True)
-class Now:
+class Now(Struct, frozen=True):
     """The time: of a clock that never jumps, and of the device's, which may."""
 
     monotonic_ms: int
@@ -22,48 +22,40 @@ class Now:
 # What the shell has to do next.
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
+class Load(Struct, frozen=True):
     """Read where the store stands."""
 
 
-@dataclass(frozen=True, slots=True)
-class Open:
+class Open(Struct, frozen=True):
     """Open the connection that pokes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(Struct, frozen=True):
     """Send a request; the answer is told under the same number."""
 
     number: int
     request: SyncRequest
 
 
-@dataclass(frozen=True, slots=True)
-class Apply:
+class Apply(Struct, frozen=True):
     """Do all of it in one transaction."""
 
     ops: StoreOps
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
+class Note(Struct, frozen=True):
     """Note in the store that all it holds is what the server has; then `noted`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rebuild:
+class Rebuild(Struct, frozen=True):
     """Set the damaged store aside and begin a new one; then `rebuilt`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Close:
+class Close(Struct, frozen=True):
     """Close the connection; then `closed`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(Struct, frozen=True):
     """Nothing to do for `ms`, or until something is told; None: until something is told."""
 
     ms: int | None
@@ -72,8 +64,7 @@ class Wait:
 Step: TypeAlias = Load | Open | Send | Apply | Note | Rebuild | Close | Wait
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class Options(Struct, frozen=True, kw_only=True):
     """What an app may choose. `live`: follow over a connection that pokes, else by asking."""
 
     changes_max: int = contract.CHANGES_PER_ANSWER_DEFAULT

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Traffic:
+class Traffic(Struct, frozen=True):
     """What went over the wire since the transport was made, failed attempts included.
 
     `round_trips` counts answers of any status; bytes are those of bodies as they were transferred,

@@ -11,9 +11,10 @@ slowly comes.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+
+from msgspec import Struct
 
 from schemas.encoding import Format
 from schemas.limits import ANSWER_BYTES_MAX
@@ -44,8 +45,7 @@ class Transport(Protocol):
         """Let go of connections. Never raises."""
 
 
-@dataclass(frozen=True, slots=True)
-class Signal:
+class Signal(Struct, frozen=True):
     """What a connection says by itself: `poke`, that something changed; else that it ends, and when
     to connect again, if the server said so.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from diffusion.bench.accounting import Alternatives, Exchange, RootCost
 from diffusion.bench.correction import Case, Mended, Outcome, case_of, held
@@ -31,7 +32,7 @@ def mended(trips: int, size: int, others: Alternatives) -> Mended:
     """`size` bytes are those of the device's id, and some more."""
     request = SyncRequest("d" * size)
     return Mended(
-        replace(REPORT, round_trips=trips, bytes_up=size),
+        structs.replace(REPORT, round_trips=trips, bytes_up=size),
         (Exchange(request, SyncResponse("correction")),),
         float(trips),
         others,
