@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
-from msgspec.structs import replace
+from msgspec import structs
 
 from diffusion.baseline import AnswerSizes
 from diffusion.bench.measure import Rehearsed, Times
@@ -42,7 +44,7 @@ GOOD = (case(1_000, 0, 41), case(1_000, 20, 700), case(50_000, 0, 41), case(50_0
 
 def test_a_line_has_the_more_expensive_of_rehearsal_and_sync_and_the_yardstick_beside_it() -> None:
     found = case_of(
-        1_000, 150, Rehearsed(TIMES, 1, 100, 40), replace(REPORT, round_trips=2), ORDINARY
+        1_000, 150, Rehearsed(TIMES, 1, 100, 40), structs.replace(REPORT, round_trips=2), ORDINARY
     )
     assert (found.round_trips, found.bytes_up, found.bytes_down) == (2, 110, 41)
     assert (found.p50_ms, found.p99_ms, found.cpu_ms) == (1.5, 4.0, 1.25)
