@@ -31,6 +31,10 @@ stream_saved_marks = Counter(
     "diffusion_stream_saved_marks",
     "Users not marked, because their conversation is read-diffused.",
 )
+stream_folded_marks = Counter(
+    "diffusion_stream_folded_marks",
+    "Users not marked, because a later message of the same batch marks them.",
+)
 stream_dead_letters = Counter(
     "diffusion_stream_dead_letters", "Events that could not be used, by source topic.", ["topic"]
 )

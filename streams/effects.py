@@ -37,3 +37,5 @@ class Effects:
     """Conversation -> its activity as of the last event of the batch."""
     saved_marks: int = 0
     """Members not marked because their conversation is read-diffused."""
+    folded_marks: int = 0
+    """Members not marked because a later message of the batch marks them."""

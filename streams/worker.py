@@ -160,6 +160,7 @@ def _count(stamped: Sequence[Stamped[Any]], effects: Effects, dead: Sequence[Dea
         metrics.stream_changes.labels(kind).inc(count)
         metrics.stream_marks.labels(kind).inc(marks[kind])
     metrics.stream_saved_marks.inc(effects.saved_marks)
+    metrics.stream_folded_marks.inc(effects.folded_marks)
     for head in (*effects.opened, *effects.closed.values()):
         metrics.stream_mode_switches.labels(head.mode.name.lower(), head.mode_reason.value).inc()
     for one in dead:

@@ -129,6 +129,11 @@ class Session:
         self._replicas: dict[bytes, int] = {}
         self._single_host = len(self._cluster.metadata.all_hosts()) == 1
 
+    @property
+    def driver(self) -> Any:
+        """The driver's own session, for what is measured against it."""
+        return self._session
+
     def close(self) -> None:
         """Close all connections."""
         self._cluster.shutdown()

@@ -23,6 +23,7 @@ def process(client: SyncClient, log: int, conversation_id: str) -> None:
 
 def main(url: str, token: str, store: str, log_path: str) -> None:
     log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.write(sys.stdout.fileno(), b"here\n")  # what is killed before has done nothing
     with SyncClient(url, token=token, store=store, lease_s=LEASE_S, page_max=8) as client:
         for change in client.changes():
             if not isinstance(change, PendingItem):

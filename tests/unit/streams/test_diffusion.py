@@ -115,10 +115,34 @@ def test_a_message_of_a_conversation_without_members_is_its_head_only() -> None:
     assert effects.messages == {GROUP: (1, T0 + 1)}
 
 
-def test_heads_keep_the_greatest_sequence_and_every_message_is_told() -> None:
-    effects = diffuse(conversation(TRIO), [message(5), message(3), message(4)])
+def test_messages_together_are_told_as_the_last_and_each_sender_has_read_his_own() -> None:
+    sent = [message(5, "ann"), message(3, "bob"), message(4, "bob"), message(2, "robot")]
+    effects = diffuse(conversation(TRIO), sent)
     assert effects.messages == {GROUP: (5, T0 + 5)}
-    assert [change.max_seq for change in told(effects, MessageChange)["bob"]] == [5, 3, 4]
+    for user in TRIO:
+        (change,) = told(effects, MessageChange)[user]
+        assert (change.max_seq, change.active_at_ms) == (5, T0 + 5)
+    senders = {
+        change.sender_id for _, change in effects.changes if isinstance(change, MessageChange)
+    }
+    assert senders - {None} == {"ann"}
+    reads = told(effects, ReadChange)
+    assert {user: [one.read_seq for one in found] for user, found in reads.items()} == {"bob": [4]}
+    assert effects.folded_marks == 3 * len(TRIO)
+
+
+def test_who_joins_or_leaves_between_two_messages_is_told_of_those_of_his_time() -> None:
+    effects = diffuse(
+        conversation(TRIO),
+        [message(1), left("bob", seq=1), message(2), joined("eve", seq=2), message(3)],
+    )
+    told_to = {
+        user: [change.max_seq for change in found]
+        for user, found in told(effects, MessageChange).items()
+    }
+    assert told_to["bob"] == [1]
+    assert told_to["eve"] == [3]
+    assert told_to["ann"] == [1, 2, 3]
 
 
 def test_an_old_message_leaves_the_head_alone() -> None:
@@ -464,6 +488,7 @@ def test_an_event_tells_whom_it_concerns_once_and_a_switch_every_member_once(
         before, switched = len(diffusion.effects.changes), set(diffusion.effects.closed)
         read, members = group.head.mode is Mode.READ, set(group.members or ())
         diffusion.conversation_event(event, stamp(number), T0 + number * gap_ms)
+        diffusion._tell(GROUP)  # as if each were the last of its batch
         changes = [change for _, change in diffusion.effects.changes[before:]]
         fences = Counter(
             user
@@ -579,12 +604,13 @@ def test_members_and_count_are_those_of_a_plain_replay(batch: list[Any]) -> None
 def test_who_belongs_when_a_message_comes_hears_of_it_by_index_or_by_side(
     batch: list[Any],
 ) -> None:
-    """Per message and member: a change of his own, or a place in his read-side set that was
-    announced before and not taken back.
+    """Per message and member: a change of his own, of this message or a later one, or a place in
+    his read-side set that was announced before and not taken back.
     """
     group = conversation(TRIO)
     diffusion = Diffusion({GROUP: group}, PARTITIONS, RULES)
     side: dict[str, tuple[int, bool]] = {}
+    owed: list[tuple[int, int, set[str]]] = []
     for number, event in enumerate(batch, 1):
         before = len(diffusion.effects.changes)
         members = set(group.members or ())
@@ -596,8 +622,12 @@ def test_who_belongs_when_a_message_comes_hears_of_it_by_index_or_by_side(
                     new = (change.mode_epoch, change.read_side)
                     side[user] = max(side.get(user, (0, False)), new)
         if isinstance(event, Message):
-            heard = {u for c in changes if isinstance(c, MessageChange) for u in c.users}
-            assert members <= heard | {user for user, (_, on) in side.items() if on}
+            looks = {user for user, (_, on) in side.items() if on}
+            owed.append((event.seq, before, members - looks))
+    found = [change for _, change in diffusion.finish().changes]
+    for seq, before, members in owed:
+        later = [c for c in found[before:] if isinstance(c, MessageChange) and c.max_seq >= seq]
+        assert members <= {user for change in later for user in change.users}
 
 
 @pytest.mark.parametrize("mode", Mode)
