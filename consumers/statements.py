@@ -9,7 +9,7 @@ beside it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final
+from typing import Final
 
 from consumers.coalesce import Fold, InboxFold, RowFold
 from infra.cassandra import (
@@ -20,6 +20,7 @@ from infra.cassandra import (
     read_side_by_user,
 )
 from infra.cassandra.changes_by_user import RowKey
+from infra.cassandra.grouping import batches
 from infra.cassandra.session import Session, Statement
 
 USER_ROWS_MAX: Final = 500
@@ -54,16 +55,6 @@ def index(session: Session, fold: Fold, ttl_s: int) -> dict[str, list[Statement]
     }
 
 
-STATEMENT_BYTES_MAX: Final = 32_768
-"""Bytes of values in one batch of several users: Cassandra refuses batches above 50 KiB by default,
-and would refuse them for ever. One user alone may have more: a batch of one partition is no batch
-to it.
-"""
-
-BYTES_PER_ROW: Final = 64
-"""What a row takes beside its values: names of cells, timestamps, expiry."""
-
-
 def grouped(
     session: Session, by_user: dict[str, list[Statement]], rows_max: int
 ) -> Iterator[list[Statement]]:
@@ -73,39 +64,12 @@ def grouped(
     todo = by_user
     while todo:
         now = {user: found[:USER_ROWS_MAX] for user, found in todo.items()}
-        yield list(_batches(session, now, rows_max))
+        yield list(batches(session, now.items(), rows_max))
         todo = {
             user: found[USER_ROWS_MAX:]
             for user, found in todo.items()
             if len(found) > USER_ROWS_MAX
         }
-
-
-def _batches(
-    session: Session, by_user: dict[str, list[Statement]], rows_max: int
-) -> Iterator[Statement]:
-    open_batches: dict[object, tuple[list[Any], int]] = {}
-    for user, found in by_user.items():
-        replicas = session.replica_set(user.encode())
-        group, size = open_batches.get(replicas, ([], 0))
-        more = sum(map(_bytes, found))
-        if group and (len(group) + len(found) > rows_max or size + more > STATEMENT_BYTES_MAX):
-            yield _one(session, group)
-            group, size = [], 0
-        group.extend(found)
-        open_batches[replicas] = group, size + more
-    for group, _ in open_batches.values():
-        yield _one(session, group)
-
-
-def _bytes(statement: Any) -> int:
-    # Bound values are serialized already; anything else is a number.
-    values = (len(value) if isinstance(value, bytes | str) else 8 for value in statement.values)
-    return BYTES_PER_ROW + sum(values)
-
-
-def _one(session: Session, statements: list[Any]) -> Statement:
-    return statements[0] if len(statements) == 1 else session.batch(statements)
 
 
 def _version(pair: tuple[int, Statement]) -> int:

@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from infra.cassandra import conversation_heads, members_by_conversation, swept_conversations
+from infra.cassandra.grouping import batches
 from infra.cassandra.session import Session, Statement
 from infra.clock import Clock
 from infra.kafka import dead_letters
@@ -35,6 +36,9 @@ from streams.effects import Effects
 from streams.pace import Pace
 
 STATEMENTS_IN_FLIGHT: Final = 64
+
+ROWS_PER_STATEMENT: Final = 50
+"""Rows in one UNLOGGED batch, as in the materializer."""
 
 
 class Sink:
@@ -63,11 +67,12 @@ class Sink:
         await self._session.awrite(statements, in_flight=STATEMENTS_IN_FLIGHT)
 
     def _before(self, effects: Effects) -> list[Statement]:
-        now_ms = self._clock()
-        statements = [
-            conversation_heads.message(self._session, conversation_id, seq, active_at_ms, now_ms)
-            for conversation_id, (seq, active_at_ms) in effects.messages.items()
-        ]
+        session, now_ms = self._session, self._clock()
+        heads = (
+            (cid, [conversation_heads.message(session, cid, seq, active_at_ms, now_ms)])
+            for cid, (seq, active_at_ms) in effects.messages.items()
+        )
+        statements = list(batches(session, heads, ROWS_PER_STATEMENT))
         for head in effects.opened:
             statements += self._mode(head)
         return statements
@@ -91,22 +96,22 @@ class Sink:
 
     def _after(self, effects: Effects) -> list[Statement]:
         session = self._session
-        statements = [
-            members_by_conversation.member(
-                session, conversation_id, user_id, is_member=is_member, stamp=stamp
+        members: dict[str, list[Statement]] = {}
+        for (cid, user_id), (is_member, stamp) in effects.members.items():
+            one = members_by_conversation.member(
+                session, cid, user_id, is_member=is_member, stamp=stamp
             )
-            for (conversation_id, user_id), (is_member, stamp) in effects.members.items()
+            members.setdefault(cid, []).append(one)
+        heads: dict[str, list[Statement]] = {}
+        for cid, (count, stamp) in effects.counts.items():
+            one = conversation_heads.member_count(session, cid, count, stamp)
+            heads.setdefault(cid, []).append(one)
+        for cid, (value, stamp) in effects.overrides.items():
+            one = conversation_heads.diffusion(session, cid, value, stamp)
+            heads.setdefault(cid, []).append(one)
+        for cid, activity in effects.activities.items():
+            heads.setdefault(cid, []).append(conversation_heads.activity(session, cid, activity))
+        return [
+            *batches(session, members.items(), ROWS_PER_STATEMENT),
+            *batches(session, heads.items(), ROWS_PER_STATEMENT),
         ]
-        statements += [
-            conversation_heads.member_count(session, conversation_id, count, stamp)
-            for conversation_id, (count, stamp) in effects.counts.items()
-        ]
-        statements += [
-            conversation_heads.diffusion(session, conversation_id, value, stamp)
-            for conversation_id, (value, stamp) in effects.overrides.items()
-        ]
-        statements += [
-            conversation_heads.activity(session, conversation_id, value)
-            for conversation_id, value in effects.activities.items()
-        ]
-        return statements

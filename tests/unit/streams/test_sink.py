@@ -127,10 +127,11 @@ def test_the_settled_account_is_written_before_the_mode_that_it_is_settled_for()
     """The mode without it would charge the new mode with what the old one had cost."""
     journal = Journal()
     apply(journal, everything())
-    tables = [[written(one)[0] for (one,) in batches] for batches in journal.rounds]
+    tables = [[written(one)[0] for some in batches for one in some] for batches in journal.rounds]
     assert tables[-1] == ["conversation_heads", "swept_conversations"]
     *_, counted, closed = [
-        {column for (one,) in batches for column in written(one)[1]} for batches in journal.rounds
+        {column for some in batches for one in some for column in written(one)[1]}
+        for batches in journal.rounds
     ]
     assert "activity_at_ms" in counted
     assert "mode" not in counted
