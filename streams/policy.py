@@ -217,8 +217,22 @@ def wanted(head: Head, members: int, rules: Rules, now_ms: int) -> Answer:
     return next((answer for answer in answers if answer is not None), (head.mode, head.mode_reason))
 
 
+def stays(head: Head, members: int, rules: Rules) -> bool:
+    """Whether a conversation is diffused and so small that no rule can say otherwise, at a glance:
+    nearly all conversations are, and asking all rules takes longer than telling the message.
+    """
+    return (
+        head.mode is Mode.WRITE
+        and members <= rules.small_members
+        and head.diffusion != "always_read"
+        and head.activity.rate == 0.0
+    )
+
+
 def switch(head: Head, members: int, rules: Rules, stamp: int, now_ms: int) -> Switch | None:
     """Find the switch that a conversation needs now, also one that somebody left unfinished."""
+    if stays(head, members, rules):
+        return None
     unfinished = UNFINISHED.get(head.mode)
     if unfinished is not None:
         advanced = until(head, rules, now_ms)

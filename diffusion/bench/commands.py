@@ -113,6 +113,41 @@ def recovery(*, conversations: int = 10_000, seed: int = 1, json: Json = False) 
     _fail_unless(outcome.held)
 
 
+@bench.command
+def write(
+    *,
+    messages: int = 225_480,
+    group_trace: Path = DATA / "group_messages.csv.gz",
+    seed: int = 1,
+    json: Json = False,
+) -> None:
+    """Write as fast as it goes: each stage and the whole pipeline, beside their yardsticks.
+
+    Starts servers of its own. Exit code 1 if a bound does not hold.
+
+    Parameters
+    ----------
+    messages
+        Messages of the trace that are replayed.
+    group_trace
+        Who wrote to which group, and when.
+    seed
+        Draws ids, members, and which devices are checked.
+
+    """
+    from diffusion.bench import write as measured
+    from diffusion.bench.report import show_write
+    from diffusion.console import Console
+    from infra.settings import load
+
+    outcome = measured.run(load(), group_trace, messages, seed, Console())
+    if json:
+        print_json(outcome.as_json())
+    else:
+        show_write(outcome)
+    _fail_unless(outcome.held)
+
+
 def _fail_unless(held: dict[str, bool]) -> None:
     missed = [name for name, holds in held.items() if not holds]
     if missed:

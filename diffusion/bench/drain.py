@@ -36,6 +36,8 @@ TRY_ROWS: Final = 6_000
 
 TRIES: Final = 2
 
+ROWS_PER_USER_MAX: Final = 10_000
+
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
@@ -150,3 +152,20 @@ def _seconds(work: Callable[[], None]) -> float:
     began_s = monotonic_s()
     work()
     return monotonic_s() - began_s
+
+
+CONVERSATIONS_CHECKED: Final = 10
+
+
+def wrong_rows(settings: Settings, found: list[Conversation]) -> list[str]:
+    """Index rows of some conversations that are missing, or say something else."""
+    session = open_session(settings.cassandra)
+    wrong: list[str] = []
+    for one in found[:: max(1, len(found) // CONVERSATIONS_CHECKED)]:
+        for user in one.members:
+            rows = session.read(changes_by_user.SELECT_SINCE, (user, 0, ROWS_PER_USER_MAX))
+            said = [row[3] for row in rows if row[1] == one.conversation_id]
+            if said != [one.seq]:
+                wrong.append(f"{user} in {one.conversation_id}: {said}, not {one.seq}")
+    session.close()
+    return wrong

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import psutil
@@ -43,6 +46,21 @@ class Rehearsed:
     round_trips: int
     bytes_up: int
     bytes_down: int
+
+
+def machine() -> str:
+    """The machine in words: what figures are to be read with."""
+    model = platform.machine()
+    with contextlib.suppress(OSError), Path("/proc/cpuinfo").open(encoding="utf-8") as info:
+        model = next(
+            (line.partition(":")[2].strip() for line in info if "model name" in line), model
+        )
+    memory_gib = psutil.virtual_memory().total / 2**30
+    return (
+        f"{psutil.cpu_count()} cores ({model}), {memory_gib:.0f} GiB, Python "
+        f"{platform.python_version()}; Kafka, Cassandra and all of this on it, one node each, "
+        f"Cassandra's commit log synced in batches; load {psutil.getloadavg()[0]:.1f} at the end"
+    )
 
 
 def quantile(values: Sequence[float], share: float) -> float:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from statistics import median
+
 from rich.console import Console
 from rich.table import Table
 
-from diffusion.bench import correction, recovery, sync
+from diffusion.bench import correction, recovery, sync, write
 from diffusion.bench.bad_line import BAD_LINE_CHANGED
 from diffusion.bench.connect import Outcome
 from diffusion.bench.policy import (
@@ -166,6 +168,37 @@ def show_recovery(found: recovery.Outcome) -> None:
     )
     for one in found.wrong_paths:
         console.print(one, markup=False)
+    _print_held(console, found.held, found.differences)
+
+
+def show_write(found: write.Outcome) -> None:
+    """Print what writing costs beside the yardsticks."""
+    table = _table("a second", "median", "least", "most", "ratio")
+    ratios, pipeline = found.ratios, found.pipeline
+    for name, rates, ratio in (
+        (f"rows, the driver alone ({found.best[0]} a batch)", found.limit, None),
+        ("rows, the materializer", found.materializer, ratios["materializer"]),
+        ("events, a stock Faust agent", found.stock, None),
+        ("events, the stream stage", found.stream, ratios["stream"]),
+        ("marks, an insert for each", found.naive, None),
+        ("marks, the whole pipeline", None, ratios["pipeline"]),
+    ):
+        rounds = (pipeline.marks_per_second,) if rates is None else rates.rounds
+        counts = median(rounds), min(rounds), max(rounds)
+        table.add_row(
+            name, *(f"{one:,.0f}" for one in counts), "" if ratio is None else f"{ratio:.2f}"
+        )
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(
+        f"{pipeline.messages:,} messages are {pipeline.marks:,} marks (messages times members), in "
+        f"{pipeline.seconds:.1f} s: {pipeline.told:,} users marked, {pipeline.folded:,} told by a "
+        f"later message, {pipeline.saved:,} left to be looked at."
+    )
+    console.print(f"{found.users_checked:,} users were compared with the oracle.")
+    memory = ", ".join(f"{name} {peak:.0f}" for name, peak in found.peak_memory_mb.items())
+    console.print(f"Largest resident memory, MB: {memory}.")
+    console.print(found.machine, markup=False)
     _print_held(console, found.held, found.differences)
 
 

@@ -25,6 +25,7 @@ from streams.policy import (
     Question,
     Rule,
     Rules,
+    stays,
     switch,
     wanted,
 )
@@ -370,3 +371,19 @@ def test_a_dear_mark_is_dear_for_a_message_that_folds_away() -> None:
     dear = Costs(row_cost=1.0, mark_cost=1.0, check_cost=0.5, sync_rate=4 / 3_600, window_ms=10**12)
     assert not dear.pushing_pays(Activity(volume=0.01))
     assert dear.pushing_pays(Activity(volume=0.0001))
+
+
+@given(questions)
+def test_what_stays_at_a_glance_stays_by_the_table(q: Question) -> None:
+    if stays(q.head, q.members, q.rules):
+        assert wanted(q.head, q.members, q.rules, q.now_ms)[0] is Mode.WRITE
+
+
+def test_a_small_conversation_stays_at_a_glance_and_others_do_not() -> None:
+    small = Head("sg_1", member_count=5)
+    assert stays(small, 5, SETTINGS)
+    assert not stays(small, 6, SETTINGS)
+    assert not stays(replace(small, diffusion="always_read"), 5, SETTINGS)
+    assert not stays(replace(small, activity=BUSY), 5, SETTINGS)
+    for mode in set(Mode) - {Mode.WRITE}:
+        assert not stays(replace(small, mode=mode), 5, SETTINGS)
