@@ -168,8 +168,10 @@ class PolicySettings(Section):
 class StreamSettings(Section):
     """The stream worker."""
 
-    batch_records: int = Field(default=200, ge=1, le=10_000)
-    """Records taken at once; each may hold an array of events."""
+    batch_records: int = Field(default=500, ge=1, le=10_000)
+    """Records taken at once, each with one event or an array of them, and a megabyte in all. The
+    more, the more messages of a conversation fall into one batch, which cost one head and one
+    change together; at low rates a batch ends with its wait."""
     batch_wait_s: float = Field(default=0.05, gt=0, le=5)
     """Longest wait for a batch to fill: the floor of the latency at low rates."""
     cached_members_max: int = Field(default=1_000_000, ge=1_000)

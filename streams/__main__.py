@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mode.loop
+
 from infra import epochs, metrics
 from infra.cassandra.schema import open_session
 from infra.kafka.admin import Admin
@@ -11,6 +13,8 @@ from streams import app
 
 def main(settings: Settings | None = None) -> None:
     """Run a stream worker; raises `DiffusionError` when it cannot start."""
+    # Before Faust makes a loop: a record costs it a quarter less on this one.
+    mode.loop.use("uvloop")
     settings = settings or load()
     session = open_session(settings.cassandra)
     found = epochs.ensure_all(settings, session, Admin(settings.kafka))

@@ -154,8 +154,8 @@ class Diffusion:
     def _message(self, conversation: Conversation, event: Message, stamp: int, at_ms: int) -> None:
         if event.members is not None and conversation.members is not None:
             # Who left comes back by a join only: this message may be older than his leave.
-            known = conversation.members | conversation.left
-            strangers = [user for user in event.members if user not in known]
+            members, gone = conversation.members, conversation.left
+            strangers = [user for user in event.members if user not in members and user not in gone]
             if strangers:
                 self._tell(event.conversation_id)
                 self._admit(

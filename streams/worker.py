@@ -16,6 +16,7 @@ from infra import metrics
 from infra.cassandra.topic_epochs import Epoch
 from infra.clock import Clock, monotonic_s
 from infra.kafka.dead_letters import DeadLetter, letter
+from schemas.changes import Change
 from schemas.codec import CONVERSATION_EVENTS, USER_EVENTS, EventDecoder
 from schemas.events import ConversationEvent, UserEvent
 from schemas.versions import stamp_of, version_of
@@ -148,17 +149,17 @@ class UserPipeline(Pipeline[UserEvent]):
 
 
 def _count(stamped: Sequence[Stamped[Any]], effects: Effects, dead: Sequence[DeadLetter]) -> None:
-    for kind, count in Counter(one.event.__struct_config__.tag for one in stamped).items():
-        metrics.stream_events.labels(kind).inc(count)
-    changes: Counter[str] = Counter()
-    marks: Counter[str] = Counter()
+    for event_type, count in Counter(type(one.event) for one in stamped).items():
+        metrics.stream_events.labels(event_type.__struct_config__.tag).inc(count)
+    changes: Counter[type[Change]] = Counter()
+    marks: Counter[type[Change]] = Counter()
     for _, change in effects.changes:
-        kind = str(change.__struct_config__.tag)
-        changes[kind] += 1
-        marks[kind] += len(change.users)
-    for kind, count in changes.items():
+        changes[type(change)] += 1
+        marks[type(change)] += len(change.users)
+    for change_type, count in changes.items():
+        kind = change_type.__struct_config__.tag
         metrics.stream_changes.labels(kind).inc(count)
-        metrics.stream_marks.labels(kind).inc(marks[kind])
+        metrics.stream_marks.labels(kind).inc(marks[change_type])
     metrics.stream_saved_marks.inc(effects.saved_marks)
     metrics.stream_folded_marks.inc(effects.folded_marks)
     for head in (*effects.opened, *effects.closed.values()):

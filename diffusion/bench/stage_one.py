@@ -33,7 +33,8 @@ SENT_AT_MS: Final = 1_750_000_000_000
 STOCK_TOPIC: Final = "bench.stock"
 STOCK_SINK: Final = "bench.stock-changes"
 TIMEOUT_S: Final = 300.0
-POLL_S: Final = 0.05
+POLL_S: Final = 0.25
+"""Each look at its metrics costs the worker some milliseconds."""
 
 
 def messages(number: int, events: int, seed: int) -> Iterator[Message]:
