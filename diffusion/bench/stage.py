@@ -139,22 +139,14 @@ class Stage:
 
 
 @contextmanager
-def stage(settings: Settings, sizes: Sequence[int], seed: int, console: Console) -> Iterator[Stage]:
-    """Start everything, and take it down again.
+def own(settings: Settings, console: Console) -> Iterator[tuple[Settings, Path]]:
+    """Empty servers on free ports of loopback under a temporary folder, removed at the end.
 
-    Raises `PermanentError` for sizes that are not measured, and where the settings leave the
-    servers to somebody else: a benchmark fills only what is its own.
+    Raises `PermanentError` where the settings leave the servers to somebody else: a benchmark fills
+    only what is its own.
     """
-    _check(sizes)
-    load = os.getloadavg()[0]
-    if load > LOAD_QUIET:
-        console.say(f"The machine is busy (load {load:.1f}): times will be too long.")
-    accounts = {size: Account(number, size, seed) for number, size in enumerate(sizes)}
     with tempfile.TemporaryDirectory(prefix="diffusion-bench-") as folder, ExitStack() as stack:
-        log = settings.log.model_dump() | {"window_minutes": WINDOW_MINUTES}
-        used = own_servers(settings, Path(folder) / "servers").model_copy(
-            update={"log": LogSettings(**log)}
-        )
+        used = own_servers(settings, Path(folder) / "servers")
         local = managed(used, console.server)
         if local is None:
             raise PermanentError(
@@ -163,16 +155,33 @@ def stage(settings: Settings, sizes: Sequence[int], seed: int, console: Console)
             )
         stack.callback(local.down)
         local.up(fresh=True)
-        system = stack.enter_context(
-            running(
-                used,
-                logs=Path(folder) / "logs",
-                stream_workers=STREAM_WORKERS,
-                materializers=MATERIALIZERS,
-                report=console.say,
-            )
-        )
-        yield Stage(system, Path(folder), accounts, load)
+        yield used, Path(folder)
+
+
+@contextmanager
+def stage(settings: Settings, sizes: Sequence[int], seed: int, console: Console) -> Iterator[Stage]:
+    """Start everything, and take it down again.
+
+    Raises `PermanentError` for sizes that are not measured, and as `own`.
+    """
+    _check(sizes)
+    load = os.getloadavg()[0]
+    if load > LOAD_QUIET:
+        console.say(f"The machine is busy (load {load:.1f}): times will be too long.")
+    accounts = {size: Account(number, size, seed) for number, size in enumerate(sizes)}
+    log = settings.log.model_dump() | {"window_minutes": WINDOW_MINUTES}
+    shorter = settings.model_copy(update={"log": LogSettings(**log)})
+    with (
+        own(shorter, console) as (used, folder),
+        running(
+            used,
+            logs=folder / "logs",
+            stream_workers=STREAM_WORKERS,
+            materializers=MATERIALIZERS,
+            report=console.say,
+        ) as system,
+    ):
+        yield Stage(system, folder, accounts, load)
 
 
 def catch_up(client: SyncClient) -> None:

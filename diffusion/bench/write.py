@@ -15,8 +15,6 @@ At the end, devices of users are compared with the oracle.
 from __future__ import annotations
 
 import random
-import tempfile
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -25,17 +23,15 @@ from typing import Any, Final
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from diffusion import verify
-from diffusion.bench import children, drain, naive, stage_one
+from diffusion.bench import children, drain, naive, stage, stage_one
 from diffusion.bench.measure import machine
 from diffusion.console import Console
-from diffusion.demo import MATERIALIZERS, STREAM_WORKERS, own_servers
-from diffusion.local import managed
+from diffusion.demo import MATERIALIZERS, STREAM_WORKERS
 from diffusion.migrate import migrate
 from diffusion.oracle import Oracle
 from diffusion.system import running
 from infra.clock import monotonic_s
 from infra.settings import Settings
-from schemas.errors import PermanentError
 from sdk.backend import WriteProducer
 
 ROUNDS: Final = 3
@@ -145,18 +141,9 @@ class Outcome:
 
 def run(settings: Settings, trace: Path, messages: int, seed: int, console: Console) -> Outcome:
     """Measure everything; raises `DiffusionError` if something cannot be done."""
-    with tempfile.TemporaryDirectory(prefix="diffusion-bench-") as folder, ExitStack() as stack:
-        used = own_servers(settings, Path(folder) / "servers")
-        local = managed(used, console.server)
-        if local is None:
-            raise PermanentError(
-                "A benchmark runs on servers of its own: unset DIFFUSION_LOCAL_MANAGE and the "
-                "addresses of Kafka and Cassandra."
-            )
-        stack.callback(local.down)
-        local.up(fresh=True)
+    with stage.own(settings, console) as (used, folder):
         migrate(used, console.say)
-        return _Bench(used, Path(folder), trace, messages, seed, console).run()
+        return _Bench(used, folder, trace, messages, seed, console).run()
 
 
 def _make_topics(settings: Settings) -> None:
