@@ -97,7 +97,8 @@ class AsyncSyncClient(LocalClient):
     async def follow(self) -> None:
         """Keep the store up to date from now on, in a task, until the client is closed."""
         self._refuse_closed()
-        if self._follower is None:  # no `await` between this and the next line
+        if self._follower is None:  # no `await` from here on, or another could come between
+            self._broken = None
             self._follower = asyncio.create_task(self._run(), name="sync-client")
 
     async def changes(self) -> AsyncIterator[PendingEntry | PendingItem]:
@@ -178,7 +179,6 @@ class AsyncSyncClient(LocalClient):
         self._news.set()
 
     async def _run(self) -> None:
-        self._broken = None
         try:
             await self._tell(self._session.follow)
             async with self._driving:

@@ -315,3 +315,22 @@ def test_a_client_that_is_closed_says_so_and_its_changes_end() -> None:
             made.conversations()
 
     run(main())
+
+
+def test_following_can_begin_again_after_what_ended_it() -> None:
+    async def main() -> None:
+        away = Away()
+        away.server.change("sg_1", 1)
+        broken = [ZeroDivisionError("a bug of the app's transport")]
+
+        def fail_once(_: object) -> None:
+            if broken:
+                raise broken.pop()
+
+        away.server.fault = fail_once
+        async with client(away) as c:
+            with pytest.raises(ZeroDivisionError):
+                await anext(c.changes())
+            assert (await anext(c.changes())).version >= 0
+
+    run(main())
