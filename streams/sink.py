@@ -18,7 +18,7 @@ again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from infra.cassandra import conversation_heads, members_by_conversation, swept_conversations
@@ -112,6 +112,15 @@ class Sink:
         for cid, activity in effects.activities.items():
             heads.setdefault(cid, []).append(conversation_heads.activity(session, cid, activity))
         return [
-            *batches(session, members.items(), ROWS_PER_STATEMENT),
+            *batches(session, _in_parts(members), ROWS_PER_STATEMENT),
             *batches(session, heads.items(), ROWS_PER_STATEMENT),
         ]
+
+
+def _in_parts(by_key: dict[str, list[Statement]]) -> Iterator[tuple[str, list[Statement]]]:
+    """Members of a conversation need not become readable together, and a mass join has thousands:
+    no batch of Cassandra's may grow with them.
+    """
+    for key, found in by_key.items():
+        for start in range(0, len(found), ROWS_PER_STATEMENT):
+            yield key, found[start : start + ROWS_PER_STATEMENT]
