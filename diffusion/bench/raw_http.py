@@ -1,4 +1,4 @@
-"""A client of HTTP/1.1 that costs next to nothing: bytes made before, answers found by their length.
+"""A client of HTTP/1.1 that costs next to nothing: bytes made before, answers by their length.
 
 For benchmarks in which client and server share the cores. One request at a time on a connection;
 answers must have a `Content-Length`, as those of the API do.
@@ -25,7 +25,7 @@ class Answer:
 
 
 def request_bytes(path: str, host: str, token: str, body: bytes, content_type: str) -> bytes:
-    """A POST as it goes over the line; asks for MessagePack or JSON as `content_type` says, plain."""
+    """A POST as it goes over the line; asks for an answer of the same type, uncompressed."""
     head = (
         f"POST {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n"
         f"Content-Type: {content_type}\r\nAccept: {content_type}\r\n"

@@ -28,6 +28,7 @@ async def _served(
             seen.extend(await reader.read(10_000))
             writer.write(ANSWER)
         writer.close()
+        await writer.wait_closed()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
@@ -36,6 +37,7 @@ async def _served(
             return await use(connection), bytes(seen)
         finally:
             connection.close()
+            await asyncio.sleep(0.05)
 
 
 def test_an_answer_in_parts_is_put_together() -> None:
