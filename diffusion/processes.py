@@ -104,6 +104,25 @@ class Processes:
         process.terminate()
         process.wait(timeout_s)
 
+    def retire(self, name: str) -> None:
+        """End a child for good."""
+        with self._lock:
+            child = self._children.pop(name)
+        _measure(child)
+        assert child.process is not None
+        child.process.terminate()
+        child.process.wait(STOP_TIMEOUT_S)
+        if child.output is not None:
+            child.output.close()
+
+    def names(self) -> list[str]:
+        """Of all children."""
+        return [child.name for child in self._all()]
+
+    def answers(self, name: str) -> bool:
+        """Whether a child serves its metrics."""
+        return bool(_text(self._children[name].metrics_url))
+
     def pid(self, name: str) -> int:
         """Process id of a child, as it runs now."""
         with self._lock:
@@ -133,12 +152,16 @@ class Processes:
         """How often children were started again."""
         return sum(child.restarts for child in self._all())
 
-    def counted(self, metric: str, labels: Mapping[str, str] = NO_LABELS) -> float:
-        """Sum of a counter over all children since their last start, of samples with these labels.
+    def counted(
+        self, metric: str, labels: Mapping[str, str] = NO_LABELS, *, of: str | None = None
+    ) -> float:
+        """Sum of a counter over all children since their last start, or that `of` one of them, of
+        samples with these labels.
 
         `metric` is the name of the sample: a counter's ends in `_total`.
         """
-        return sum(_sample(child.metrics_url, metric, labels) for child in self._all())
+        children = [child for child in self._all() if of in {None, child.name}]
+        return sum(_sample(child.metrics_url, metric, labels) for child in children)
 
     def stop(self) -> None:
         """End all children: SIGTERM, wait, SIGKILL."""
@@ -212,15 +235,20 @@ def _measure(child: Child) -> None:
             child.peak_bytes = max(child.peak_bytes, peak_resident_bytes(child.process.pid))
 
 
-def _sample(url: str, metric: str, labels: Mapping[str, str]) -> float:
+def _text(url: str) -> str:
+    """What `/metrics` says; nothing if it does not answer."""
     try:
         with urllib.request.urlopen(url, timeout=HTTP_TIMEOUT_S) as answer:  # noqa: S310  # loopback
-            text = answer.read().decode()
+            text: str = answer.read().decode()
     except (OSError, ValueError):
-        return 0.0
+        return ""
+    return text
+
+
+def _sample(url: str, metric: str, labels: Mapping[str, str]) -> float:
     return sum(
         float(sample.value)
-        for family in text_string_to_metric_families(text)
+        for family in text_string_to_metric_families(_text(url))
         for sample in family.samples
         if sample.name == metric and labels.items() <= sample.labels.items()
     )

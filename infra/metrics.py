@@ -59,6 +59,10 @@ stream_batch_seconds = Histogram(
     "Time from a batch taken to its records acknowledged.",
     buckets=_SECONDS,
 )
+stream_rebalances = Counter(
+    "diffusion_stream_rebalances",
+    "Times this worker's partitions were taken away, to be given out anew; its cache is dropped.",
+)
 stream_lag_records = Gauge(
     "diffusion_stream_lag_records",
     "Source records of this worker's partitions that are not done yet, by topic.",

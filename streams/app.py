@@ -73,7 +73,7 @@ def build(settings: Settings, session: Session, epochs: dict[str, Epoch]) -> fau
     )
 
     async def on_revoked(*_: Any, **__: Any) -> None:
-        log.info("partitions revoked: the cache is dropped")
+        metrics.stream_rebalances.inc()
         cache.drop()
 
     app.on_partitions_revoked.connect(on_revoked, weak=False)

@@ -1,0 +1,210 @@
+"""Workers come and go while writes flow: nothing is lost, little is done twice, nobody waits long."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Self
+
+from confluent_kafka import Consumer, TopicPartition
+
+from diffusion import verify
+from diffusion.processes import Child
+from diffusion.system import System, environment_of, wait_ready
+from infra.kafka.admin import Admin
+from infra.kafka.config import common
+from infra.local.ports import free_ports
+from schemas import ids
+from schemas.changes import ReadChange
+from schemas.codec import decode_change
+from schemas.errors import DiffusionError
+from schemas.events import MembersJoined, Message, Read
+from schemas.topics import CHANGES
+from sdk.backend import WriteProducer
+from sdk.client import NetworkError
+from tests.integration.support import NOW_MS, World
+
+USERS = 40
+READERS = USERS // 2
+WRITES_PER_SECOND = 200
+REPEATED_SHARE_MAX = 0.05
+"""Of the writes, done twice: what was taken and not acknowledged when a process was asked to end."""
+
+REBALANCES = "diffusion_stream_rebalances_total"
+EVENTS = "diffusion_stream_events_total"
+
+
+class Writing:
+    """Messages of half of the members of groups and reads of the others, at a steady pace, until it
+    is told to end. Each read makes one change record, so that what is done twice can be counted.
+    """
+
+    def __init__(self, world: World, unique: Callable[[str], str]) -> None:
+        self.world = world
+        self.users = [unique(f"user{number:02}") for number in range(USERS)]
+        self.readers = self.users[READERS:]
+        self.rooms = [ids.group(unique(f"room{number}")) for number in range(16)]
+        self.written = 0
+        self.reads = 0
+        self.error: DiffusionError | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Self:
+        self.world.write(
+            *(MembersJoined(room, tuple(self.users), 0, NOW_MS) for room in self.rooms)
+        )
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            with WriteProducer(self.world.system.settings.kafka.bootstrap_servers) as producer:
+                for number in itertools.count():
+                    room = self.rooms[number % len(self.rooms)]
+                    seq = number // len(self.rooms) + 1
+                    sender = self.users[number % READERS]
+                    reader = self.readers[number % READERS]
+                    message = Message(room, seq, sender, NOW_MS + seq)
+                    for event in (message, Read(reader, room, seq)):
+                        producer.send(event)
+                        self.world.oracle.apply(event)
+                        self.written += 1
+                    self.reads += 1
+                    if self._stop.wait(2 / WRITES_PER_SECOND):
+                        return
+        except DiffusionError as error:  # told by the test, in its own thread
+            self.error = error
+
+
+def wait_until(holds: Callable[[], bool], what: str, seconds: float = 60) -> float:
+    """Seconds until it holds."""
+    began = time.monotonic()
+    while not holds():
+        assert time.monotonic() - began < seconds, what
+        time.sleep(0.1)
+    return time.monotonic() - began
+
+
+def worker(system: System, kind: str, name: str, folder: Path, instance: str = "") -> Child:
+    section = "STREAM" if kind == "stream-worker" else "MATERIALIZER"
+    (port,) = free_ports(1)
+    environment = {
+        **environment_of(system.settings),
+        f"DIFFUSION_{section}_METRICS_PORT": str(port),
+        f"DIFFUSION_{section}_INSTANCE_ID": instance,
+        # Those without a name leave their group when they end, whatever this is.
+        "DIFFUSION_KAFKA_SESSION_TIMEOUT_S": "60",
+    }
+    url = f"http://127.0.0.1:{port}/metrics"
+    return Child(name, (kind,), environment, folder / f"{name}.log", url)
+
+
+@contextmanager
+def started(system: System, *children: Child) -> Iterator[None]:
+    for child in children:
+        system.processes.start(child)
+    try:
+        for child in children:
+            name = child.name
+            wait_until(lambda name=name: system.processes.answers(name), f"{name} starts")
+        yield
+    finally:
+        for child in children:
+            with suppress(KeyError):
+                system.processes.retire(child.name)
+
+
+def read_changes(system: System, since: dict[int, int], users: set[str]) -> int:
+    """Read markers of these users in the change log since then."""
+    ends = Admin(system.settings.kafka).end_offsets(CHANGES.name)
+    consumer = Consumer(
+        common(system.settings.kafka, "test")
+        | {"group.id": "test-scale-out", "enable.auto.commit": False}
+    )
+    places = [TopicPartition(CHANGES.name, partition, at) for partition, at in since.items()]
+    consumer.assign(places)
+    left = sum(ends[partition] - at for partition, at in since.items())
+    found = 0
+    while left > 0:
+        messages = consumer.consume(1_000, timeout=5.0)
+        assert messages, f"{left} records of the change log do not come"
+        for record in messages:
+            assert record.error() is None
+            left -= 1
+            change = decode_change(record.value())
+            found += isinstance(change, ReadChange) and change.users[0] in users
+    consumer.close()
+    return found
+
+
+def test_every_process_is_restarted_and_others_join_and_leave_while_writes_flow(
+    system: System, unique: Callable[[str], str], tmp_path: Path
+) -> None:
+    world, processes = World(system), system.processes
+    since = Admin(system.settings.kafka).end_offsets(CHANGES.name)
+    restarts = processes.restarts()
+    with Writing(world, unique) as writing, world.device(writing.users[0]) as phone:
+        phone.sync()
+        for name in processes.names():
+            processes.end(name)
+            wait_until(lambda name=name: processes.answers(name), f"{name} is back")
+            if name == "api":
+                wait_ready(system.url, processes)
+            with suppress(NetworkError):
+                phone.sync()
+        assert processes.restarts() == restarts + len(processes.names())
+        more = (
+            worker(system, "stream-worker", "stream-worker-3", tmp_path),
+            worker(system, "materializer", "materializer-3", tmp_path),
+        )
+        with started(system, *more):
+            for metric in (EVENTS, "diffusion_materializer_records_total"):
+                name = "stream-worker-3" if metric is EVENTS else "materializer-3"
+                wait_until(
+                    lambda name=name, metric=metric: processes.counted(metric, of=name) > 0,
+                    f"{name} is given work",
+                )
+        # They left again, still while writes flow.
+        before = writing.written
+        wait_until(lambda: writing.written > before + WRITES_PER_SECOND, "writes go on")
+    assert writing.error is None
+    system.wait_quiet()
+    assert processes.counted("diffusion_stream_lag_records") == 0
+    assert processes.counted("diffusion_materializer_oldest_unapplied_seconds") == 0
+    with world.device(writing.users[1]) as fresh:
+        fresh.sync()
+        assert world.differences(fresh, writing.users[1]) == []
+    verdict = verify.fresh_devices(system, world.oracle, writing.users)
+    assert (verdict.differences, verdict.converged) == ([], USERS)
+    repeated = read_changes(system, since, set(writing.readers)) - writing.reads
+    assert 0 <= repeated <= REPEATED_SHARE_MAX * writing.reads
+
+
+def test_a_worker_with_a_name_is_back_without_a_rebalance(
+    system: System, unique: Callable[[str], str], tmp_path: Path
+) -> None:
+    world, processes = World(system), system.processes
+    names = [unique("left"), unique("right")]
+    children = [worker(system, "stream-worker", name, tmp_path, name) for name in names]
+    with started(system, *children), Writing(world, unique) as writing:
+        for name in names:
+            wait_until(lambda name=name: processes.counted(EVENTS, of=name) > 0, f"{name} works")
+        others = [name for name in processes.names() if name != names[0]]
+        before = {name: processes.counted(REBALANCES, of=name) for name in others}
+        for _ in range(2):
+            processes.end(names[0])
+            wait_until(lambda: processes.counted(EVENTS, of=names[0]) > 0, "it works again")
+        assert {name: processes.counted(REBALANCES, of=name) for name in others} == before
+    assert writing.error is None
+    system.wait_quiet()
+    verdict = verify.fresh_devices(system, world.oracle, writing.users)
+    assert (verdict.differences, verdict.converged) == ([], USERS)
