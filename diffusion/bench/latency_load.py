@@ -23,12 +23,16 @@ USER_ID_FIRST: Final = 6_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """How many conversations of each kind, and how often a message is a group's."""
+    """How many conversations of each kind, and how often a message is a group's.
 
-    chats: int = 2_000
-    groups: int = 200
+    So many conversations that one gets a message every few seconds: with few of them the maximum
+    would be one of folding, since a backlog has many messages of each.
+    """
+
+    chats: int = 8_000
+    groups: int = 400
     group_members: tuple[int, int] = (8, 200)
-    group_share: float = 0.2
+    group_share: float = 0.1
     """Most messages are of one-to-one chats; most members are told by those of groups."""
     probes: int = 100
     """Chats that are measured, each with one message under way at most: at five probes a second,

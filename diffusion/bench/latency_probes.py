@@ -19,6 +19,7 @@ import uvloop
 
 from diffusion.bench.latency_load import Load, Mix, Probe, probes
 from diffusion.bench.raw_http import Connection, request_bytes
+from diffusion.bench.stage import SYNCS_TO_CATCH_UP_MAX
 from diffusion.system import TOKEN_LIFETIME_S, wait_quiet
 from infra.clock import monotonic_s, now_ms
 from infra.settings import Settings
@@ -27,6 +28,7 @@ from schemas.errors import RetryableError
 from schemas.events import Message
 from schemas.protocol import SyncRequest, SyncResponse
 from sdk.backend import WriteProducer
+from sdk.client.statuses import STATUS_OK
 from sdk.client.wire import SYNC_PATH
 from syncapi.auth import issue
 from syncapi.heads import CACHE_AGE_S
@@ -57,9 +59,7 @@ THREADS: Final = 8
 SWITCH_S: Final = 0.001
 """How long a thread may keep Python's lock from the others: a report must not wait for the load."""
 
-SYNCS_TO_CATCH_UP_MAX: Final = 10
 DEVICE_ID: Final = "latency"
-STATUS_OK: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
