@@ -47,10 +47,10 @@ SETTLE_S: Final = 3.0
 LATE_S: Final = 30.0
 """A probe that is not readable so long after its delivery report is missed."""
 
-POLL_MIN_S: Final = 0.005
+POLL_MIN_S: Final = 0.01
 POLL_SHARE: Final = 0.05
 """A device asks again after so much of the time that it has waited, and not sooner than that: exact
-enough for a percentile, and the API is not kept busy by the probes."""
+enough for a percentile, and some hundred syncs a second, which the cores have to bear as well."""
 
 TICK_S: Final = 0.005
 THREADS: Final = 8

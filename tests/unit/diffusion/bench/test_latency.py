@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -11,14 +13,20 @@ from diffusion.bench.latency_load import Load, Mix, everything, probes
 from diffusion.bench.latency_probes import (
     LATE_S,
     POLL_MIN_S,
+    Device,
     FullSpeed,
     Paced,
     Sample,
+    Writer,
     pause_s,
     tells,
 )
 from diffusion.oracle import Oracle
-from schemas.events import ConversationSettings, MembersJoined, Message
+from infra.clock import monotonic_s
+from infra.settings import ApiSettings, Settings
+from schemas.encoding import Format, encode
+from schemas.errors import RetryableError
+from schemas.events import ConversationSettings, MembersJoined, Message, WriteEvent
 from schemas.protocol import ConversationEntry, SyncResponse
 
 MIX = Mix(chats=150, groups=20, probes=3)
@@ -134,6 +142,79 @@ def test_an_answer_tells_a_sequence_or_a_later_one() -> None:
 
 
 def test_a_device_asks_less_often_the_longer_it_waits() -> None:
-    assert pause_s(0.0) == pause_s(0.05) == POLL_MIN_S
+    assert pause_s(0.0) == pause_s(0.1) == POLL_MIN_S
     assert pause_s(1.0) == pytest.approx(0.05)
     assert pause_s(LATE_S) < 5, "the API closes a connection that is idle for so long"
+
+
+async def _answering(answers: list[SyncResponse], status: int = 200) -> tuple[Any, list[bytes]]:
+    """What a device finds when its last message is not told before the last of these answers."""
+    asked: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for answer in answers:
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+            asked.append(await reader.readexactly(length))
+            body = encode(answer, Format.MSGPACK)
+            writer.write(
+                b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n" % (status, len(body)) + body
+            )
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        device = Device(Settings(api=ApiSettings(port=port)), probes(MIX)[0])
+        device.next()
+        connection = await device.connect()
+        try:
+            return await device.until_told(connection, monotonic_s()), asked
+        finally:
+            connection.close()
+            await asyncio.sleep(0.05)
+
+
+def test_a_device_asks_with_its_cursor_until_it_is_told() -> None:
+    told = ConversationEntry(probes(MIX)[0].conversation_id, 9, 1)
+    answers = [
+        SyncResponse("delta", cursor="first"),
+        SyncResponse("delta"),
+        SyncResponse("delta", (told,)),
+    ]
+    found, asked = asyncio.run(_answering(answers))
+    since_s, resolution_s = found
+    assert since_s >= 2 * POLL_MIN_S
+    assert since_s > resolution_s >= POLL_MIN_S
+    assert [b"first" in body for body in asked] == [False, True, True]
+
+
+def test_a_refusal_is_no_answer() -> None:
+    with pytest.raises(RetryableError, match="503"):
+        asyncio.run(_answering([SyncResponse("delta")], status=503))
+
+
+class _Slow:
+    """A producer that is busy with its first message for a while."""
+
+    def __init__(self, busy_s: float) -> None:
+        self.sent: list[WriteEvent] = []
+        self._busy_s = busy_s
+
+    def send(self, event: WriteEvent) -> None:
+        if not self.sent:
+            until_s = monotonic_s() + self._busy_s
+            while monotonic_s() < until_s:
+                pass
+        self.sent.append(event)
+
+
+def test_what_is_late_is_written_at_once_and_told() -> None:
+    producer: Any = _Slow(0.1)
+    writer = Writer(Settings(), Load(MIX, 1), producer)
+    took_s, late_s = asyncio.run(writer._write(200.0, 0.3))
+    assert len(producer.sent) == 60, "none is left out"
+    assert 0.28 < took_s < 1.0
+    assert late_s > 0.05
