@@ -52,6 +52,10 @@ log = logging.getLogger("diffusion.materializer")
 
 TTL_MIN_S: Final = 1
 
+GATHER_S: Final = 0.005
+"""Waited for what belongs to the first record of a batch: a batch of a stream worker goes to many
+partitions, whose records arrive one after the other within some milliseconds."""
+
 
 class Materializer:
     """Applies the change log to Cassandra. Blocking; one thread."""
@@ -85,14 +89,22 @@ class Materializer:
         self._consumer.subscribe([topics.CHANGES.name])
         try:
             while not should_stop():
-                messages = self._consumer.consume(
-                    self._settings.batch_records, timeout=self._settings.batch_wait_s
-                )
+                messages = self._take()
                 if messages:
                     self.apply(messages)
                 self._note_lag()
         finally:
             self._consumer.close()
+
+    def _take(self) -> list[Message]:
+        """Wait for a record, then take what came with it. No batch waits until it is full: while
+        one is written the next one gathers, so that under load they are large by themselves.
+        """
+        taken = self._consumer.consume(1, timeout=self._settings.batch_wait_s)
+        if taken and len(taken) < self._settings.batch_records:
+            more = self._settings.batch_records - len(taken)
+            taken += self._consumer.consume(more, timeout=GATHER_S)
+        return taken
 
     def apply(self, messages: Sequence[Message]) -> None:
         """Apply one batch and commit it."""

@@ -193,6 +193,7 @@ class MaterializerSettings(Section):
     batch_records: int = Field(default=2_000, ge=1, le=100_000)
     """Change records taken at once, over all assigned partitions."""
     batch_wait_s: float = Field(default=0.1, gt=0, le=5)
+    """Longest wait for the first record of a batch; what has come with it is taken at once."""
     rows_per_statement: int = Field(default=50, ge=1, le=200)
     """Rows in one UNLOGGED batch; 50 users a batch was 9 times faster than one by one."""
     statements_in_flight: int = Field(default=32, ge=1, le=1_024)

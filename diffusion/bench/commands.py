@@ -223,3 +223,30 @@ def bench_connect(
         show_connect(found)
     if not found.good:
         fail("A poke was missed, or a user is not current.")
+
+
+@bench.command(name="latency")
+def bench_latency(*, seconds: float = 60.0, seed: int = 1, json: Json = False) -> None:
+    """Time from the delivery report of a write until a sync tells it, at 10 and 50 % of full speed.
+
+    Starts servers of its own, and measures full speed first. Exit code 1 if a bound does not hold.
+
+    Parameters
+    ----------
+    seconds
+        How long probes are sent at each rate.
+    seed
+        Draws who writes to whom, and which devices are checked.
+
+    """
+    from diffusion.bench import latency as measured
+    from diffusion.bench.report import show_latency
+    from diffusion.console import Console
+    from infra.settings import load
+
+    outcome = measured.run(load(), seconds, seed, Console())
+    if json:
+        print_json(outcome.as_json())
+    else:
+        show_latency(outcome)
+    _fail_unless(outcome.held)

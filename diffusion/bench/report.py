@@ -7,7 +7,7 @@ from statistics import median
 from rich.console import Console
 from rich.table import Table
 
-from diffusion.bench import correction, recovery, sync, write
+from diffusion.bench import correction, latency, recovery, sync, write
 from diffusion.bench.bad_line import BAD_LINE_CHANGED
 from diffusion.bench.connect import Outcome
 from diffusion.bench.policy import (
@@ -194,6 +194,41 @@ def show_write(found: write.Outcome) -> None:
         f"{pipeline.messages:,} messages are {pipeline.marks:,} marks (messages times members), in "
         f"{pipeline.seconds:.1f} s: {pipeline.told:,} users marked, {pipeline.folded:,} told by a "
         f"later message, {pipeline.saved:,} left to be looked at."
+    )
+    console.print(f"{found.users_checked:,} users were compared with the oracle.")
+    memory = ", ".join(f"{name} {peak:.0f}" for name, peak in found.peak_memory_mb.items())
+    console.print(f"Largest resident memory, MB: {memory}.")
+    console.print(found.machine, markup=False)
+    _print_held(console, found.held, found.differences)
+
+
+def show_latency(found: latency.Outcome) -> None:
+    """Print how soon writes can be read."""
+    console = Console(highlight=False)
+    maximum = found.maximum
+    console.print(
+        f"Maximum: {maximum.messages_per_second:,.0f} messages a second, which are "
+        f"{maximum.marks_per_second:,.0f} marks (messages times members): {maximum.messages:,} "
+        f"messages were all readable after {maximum.seconds:.1f} s."
+    )
+    shown = _table(
+        "of the maximum",
+        *("messages a second", "p50 ms", "p99 ms", "max ms", "probes", "missed"),
+        *("call to report: p50", "p99", "resolution: p50", "p99"),
+    )
+    for case in found.cases:
+        told = latency.case_as_json(case)
+        names = (
+            *("messages_per_second", "p50_ms", "p99_ms", "max_ms", "probes", "missed"),
+            *("accepted_p50_ms", "accepted_p99_ms", "resolution_p50_ms", "resolution_p99_ms"),
+        )
+        shown.add_row(
+            f"{case.share:.0%}", *(f"{told[name]:,.0f}" if name in told else "-" for name in names)
+        )
+    console.print(shown)
+    console.print(
+        f"From the delivery report to an answer that tells it. The load: {found.mix.in_words()}. "
+        "The resolution is the time since the last answer that did not tell it."
     )
     console.print(f"{found.users_checked:,} users were compared with the oracle.")
     memory = ", ".join(f"{name} {peak:.0f}" for name, peak in found.peak_memory_mb.items())

@@ -56,10 +56,13 @@ class Record:
 
 
 class ScriptedConsumer:
-    """Hands out the batches it was given and remembers what was committed."""
+    """Hands out the batches it was given, each as what has come when the first record of it is asked
+    for, and remembers what was committed.
+    """
 
     def __init__(self, batches: Sequence[Sequence[Record]] = ()) -> None:
         self.batches = [list(batch) for batch in batches]
+        self._come: list[Record] = []
         self.committed: dict[int, int] = {}
         self.commit_error: Exception | None = None
         self.subscribed: list[str] = []
@@ -71,7 +74,10 @@ class ScriptedConsumer:
     def consume(self, number: int, timeout: float) -> list[Record]:
         assert number > 0
         assert timeout > 0
-        return self.batches.pop(0) if self.batches else []
+        if timeout != materializer.GATHER_S and not self._come and self.batches:
+            self._come = self.batches.pop(0)
+        taken, self._come = self._come[:number], self._come[number:]
+        return taken
 
     def commit(self, offsets: list[TopicPartition], *, asynchronous: bool) -> None:
         assert not asynchronous, "a commit that nobody waits for is none"

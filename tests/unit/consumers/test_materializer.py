@@ -11,6 +11,7 @@ from prometheus_client import REGISTRY
 from consumers import materializer
 from infra.kafka import dead_letters
 from infra.kafka.delivery import NotDelivered
+from infra.settings import MaterializerSettings, Settings
 from schemas import topics
 from schemas.changes import MessageChange, ReadChange, StateChange
 from schemas.errors import PermanentError, RetryableError
@@ -179,6 +180,32 @@ def test_what_is_behind_is_counted_from_what_is_known(monkeypatch: pytest.Monkey
     materializer_on(Cells(), ScriptedConsumer([[first, *others]])).run(lambda: next(stops))
     # Of partition 0 six records of ten are done, of partition 1 nine.
     assert REGISTRY.get_sample_value("diffusion_materializer_lag_records") == 4 + 1
+
+
+def test_a_batch_is_what_has_come_and_no_more_than_asked_for() -> None:
+    cells = Cells()
+    log = [Record(ReadChange(GROUP, ("ann",), seq), offset=seq) for seq in range(1, 6)]
+    batches: list[int] = []
+
+    class Counting(ScriptedConsumer):
+        def commit(self, offsets: Any, *, asynchronous: bool) -> None:
+            super().commit(offsets, asynchronous=asynchronous)
+            batches.append(self.committed[0])
+
+    consumer = Counting([log[:4], log[4:]])
+    settings = Settings(materializer=MaterializerSettings(batch_records=3))
+    stops = iter([False, False, False, False, True])
+    materializer_on(cells, consumer, settings=settings).run(lambda: next(stops))
+    assert batches == [4, 5, 6], "three, what was left of the first four, and the last"
+
+
+def test_batches_of_one_record_are_not_waited_for() -> None:
+    log = [Record(ReadChange(GROUP, ("ann",), seq), offset=seq) for seq in range(1, 3)]
+    consumer = ScriptedConsumer([log])
+    settings = Settings(materializer=MaterializerSettings(batch_records=1))
+    stops = iter([False, True])
+    materializer_on(Cells(), consumer, settings=settings).run(lambda: next(stops))
+    assert consumer.committed == {0: 2}
 
 
 def test_a_batch_that_fails_closes_the_consumer() -> None:
