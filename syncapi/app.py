@@ -61,7 +61,8 @@ async def sync(request: Request[Any, Any, Any]) -> ASGIApp:
 
 class Api(Litestar):
     """Litestar with the one busy route in front of it, which costs a third of an
-    answer without news less for it."""
+    answer without news less for it.
+    """
 
     async def __call__(
         self,
@@ -109,6 +110,7 @@ def build(settings: Settings, session: Session, *, pokes: bool = False) -> Lites
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
         key = cursor_key(settings.api)
+        session.join_loop()
         app.state.service = SyncService(settings, session, key, now_ms)
         app.state.sync = SyncRoute(app.state.auth, app.state.service)
         sweeping = asyncio.create_task(hub.sweep_for_ever())
@@ -120,7 +122,7 @@ def build(settings: Settings, session: Session, *, pokes: bool = False) -> Lites
                 await asyncio.to_thread(feed.stop)
             sweeping.cancel()
             await app.state.service.drain()
-            session.close()
+            await asyncio.to_thread(session.close)
 
     app = Api(
         route_handlers=[sync, connect, healthz, readyz, prometheus],

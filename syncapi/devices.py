@@ -120,7 +120,8 @@ class DeviceNotes:
 
     async def _write(self, key: tuple[str, str], device: Device) -> None:
         try:
-            # Binding prepares the first time, and that too may find nobody there.
+            # Preparing may find nobody there, too.
+            await self._session.aprepare(devices_by_user.UPDATE_SEEN)
             statement = devices_by_user.seen(self._session, key[0], device, self._ttl_s)
             await self._session.awrite_once(statement)
         except asyncio.CancelledError:
