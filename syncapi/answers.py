@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from infra import metrics
 from infra.clock import monotonic_s
 from schemas.protocol import SyncRequest, SyncResponse
 from syncapi.service import SyncService
+
+# Looked up once for each of their few labels.
+_syncs = cache(metrics.api_syncs.labels)
+_seconds = cache(metrics.api_sync_seconds.labels)
+_entries = cache(metrics.api_entries.labels)
 
 
 async def answered(service: SyncService, user_id: str, request: SyncRequest) -> SyncResponse:
@@ -13,7 +20,7 @@ async def answered(service: SyncService, user_id: str, request: SyncRequest) -> 
     started = monotonic_s()
     answer = await service.sync(user_id, request)
     reason = answer.reason.value if answer.reason is not None else "none"
-    metrics.api_syncs.labels(answer.path, reason).inc()
-    metrics.api_sync_seconds.labels(answer.path).observe(monotonic_s() - started)
-    metrics.api_entries.labels(answer.path).observe(len(answer.conversations))
+    _syncs(answer.path, reason).inc()
+    _seconds(answer.path).observe(monotonic_s() - started)
+    _entries(answer.path).observe(len(answer.conversations))
     return answer

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 import jwt
 
+from infra.clock import Clock, now_ms
 from infra.settings import ApiSettings
 from schemas.errors import InputError
 from schemas.limits import USER_ID_CHARS_MAX
@@ -18,6 +19,11 @@ LEEWAY_S: Final = 30
 
 TOKEN_CHARS_MAX: Final = 8_000
 """A header line of 8 KiB is what a WebSocket handshake takes, and common proxies do."""
+
+KNOWN_MAX: Final = 20_000
+KNOWN_CHARS_MAX: Final = 1_024
+"""Headers remembered, and the longest of them: about 400 bytes each, 20 MB at worst. Only such as
+are valid, so that nobody fills the room who has no token."""
 
 
 class NotAuthenticated(InputError):
@@ -32,11 +38,17 @@ class Identity(NamedTuple):
 
 
 class Authenticator:
-    """Checks tokens. Stateless; a token is valid until it expires."""
+    """Checks tokens; a token is valid until it expires. For one event loop.
 
-    def __init__(self, settings: ApiSettings) -> None:
+    What a token was found to say is remembered until then, whole headers by their text: checking
+    the signature and the claims costs as much as the rest of an answer without news.
+    """
+
+    def __init__(self, settings: ApiSettings, clock: Clock = now_ms) -> None:
         self._secret = settings.jwt_secret.get_secret_value()
         self._audience = settings.jwt_audience
+        self._clock = clock
+        self._known: dict[str, Identity] = {}
 
     def user_of(self, authorization: str | None) -> str:
         """User id of an `Authorization` header; raises `NotAuthenticated` with the reason."""
@@ -44,6 +56,19 @@ class Authenticator:
 
     def identify(self, authorization: str | None) -> Identity:
         """Whose an `Authorization` header is, and until when; raises `NotAuthenticated`."""
+        known = self._known.get(authorization or "")
+        if known is not None:
+            if self._clock() < known.until_ms:
+                return known
+            del self._known[authorization or ""]
+        found = self._checked(authorization)
+        if authorization is not None and len(authorization) <= KNOWN_CHARS_MAX:
+            if len(self._known) >= KNOWN_MAX:
+                del self._known[next(iter(self._known))]  # the one that came first
+            self._known[authorization] = found
+        return found
+
+    def _checked(self, authorization: str | None) -> Identity:
         scheme, _, token = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise NotAuthenticated("Send `Authorization: Bearer <token>`.")

@@ -29,7 +29,7 @@ from schemas.heads import Head
 from schemas.limits import SEQ_MAX, TIME_MS_MAX
 from schemas.protocol import ConversationEntry
 from schemas.rows import MODULES_MARK, ChangeRow, InboxRow
-from schemas.versions import epoch_of, window_start
+from schemas.versions import BEFORE_ALL, window_start
 from syncapi.planner import Ground
 from syncapi.room import Room
 from syncapi.snapshot import visible
@@ -155,10 +155,11 @@ def advance(cursor: Cursor, rows: Iterable[ChangeRow]) -> Cursor:
     version, window_ms = cursor.version, cursor.window_ms
     modules_version, modules_window_ms = cursor.modules_version, cursor.modules_window_ms
     for row in rows:
-        if row.version > version:
-            version, window_ms = row.version, row.window_ms
-        if row.conversation_id == MODULES_MARK and row.version > modules_version:
-            modules_version, modules_window_ms = row.version, row.window_ms
+        newest = row.version
+        if newest > version:
+            version, window_ms = newest, row.window_ms
+        if row.conversation_id == MODULES_MARK and newest > modules_version:
+            modules_version, modules_window_ms = newest, row.window_ms
     return replace(
         cursor,
         version=version,
@@ -217,6 +218,8 @@ def follow(cursor: Cursor, rest: Rest, pinned_digest: bytes) -> Cursor:
 
 def with_crowd(cursor: Cursor, rows: Sequence[ChangeRow], ground: Ground) -> Cursor:
     """Note whether many of these rows, which are all there are, would be read again."""
+    if len(rows) <= CROWDED_ROWS:
+        return replace(cursor, crowded=False) if cursor.crowded else cursor
     since_ms = scan_from_ms(cursor.window_ms, ground)
     again = sum(row.window_ms >= since_ms for row in rows)
     return replace(cursor, crowded=again > CROWDED_ROWS)
@@ -236,9 +239,9 @@ def is_as_good(held: Cursor, moved: Cursor, retention_ms: int) -> bool:
     return fresh and held == replace(moved, issued_at_ms=held.issued_at_ms)
 
 
-def newest_epoch(rows: Iterable[ChangeRow]) -> int:
-    """Newest epoch that wrote any of the rows; 0 for none."""
-    return max((epoch_of(row.version) for row in rows), default=0)
+def newest_version(rows: Iterable[ChangeRow]) -> int:
+    """Newest change of any of the rows, whose epoch is the newest too; `BEFORE_ALL` for none."""
+    return max((row.version for row in rows), default=BEFORE_ALL)
 
 
 def heads_digest(heads: Iterable[Head]) -> bytes:
@@ -298,18 +301,20 @@ def page(todo: Todo, heads: Sequence[Head], most: int, room: Room) -> Page:
     rest = todo.rest
     waiting = sorted(
         (
-            (change.version, conversation_id)
+            (version, conversation_id)
             for conversation_id, change in todo.changes.items()
-            if change.version < rest.below
+            if (version := change.version) < rest.below
         ),
         reverse=True,
     )
     changes: dict[str, Collapsed] = {}
+    below = rest.below
     for version, conversation_id in waiting:
         if len(changes) == most or not room.entry(conversation_id):
             break
         changes[conversation_id] = todo.changes[conversation_id]
-        rest = replace(rest, below=version)
+        below = version
+    rest = replace(rest, below=below)
     found = {head.conversation_id: head for head in read_side_news(heads, todo.cursor)}
     joined = [head for cid, head in found.items() if cid in changes]
     if len(changes) < len(waiting):
@@ -363,15 +368,18 @@ def entries(
 def _entry(
     conversation_id: str, change: Collapsed, row: InboxRow | None, heads: Mapping[str, Head]
 ) -> ConversationEntry:
-    entry = ConversationEntry(conversation_id, change.version)
-    if not change.message_version and (row is None or row.own is None):
+    told = bool(change.message_version)
+    if not told and (row is None or row.own is None):
         # A marker of somebody who never belonged: he sees nothing by it. If he joins, the state
         # that comes with the join has the marker.
-        return entry
-    if change.message_version:
-        entry = replace(entry, max_seq=change.max_seq, active_at_ms=change.active_at_ms)
-    if change.read_version:
-        entry = replace(entry, read_seq=change.read_seq)
+        return ConversationEntry(conversation_id, change.version)
+    entry = ConversationEntry(
+        conversation_id,
+        change.version,
+        max_seq=change.max_seq if told else None,
+        active_at_ms=change.active_at_ms if told else None,
+        read_seq=change.read_seq if change.read_version else None,
+    )
     if not change.state_version or row is None or row.own is None:
         return entry
     max_seq, active_at_ms = visible(heads.get(conversation_id), row.own)

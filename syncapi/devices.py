@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
+from functools import cache
 from typing import Final, NamedTuple
 
 from infra import metrics
@@ -41,6 +42,9 @@ WARN_MS: Final = 60_000
 """A store that is away fails every note; one sentence a minute says it."""
 
 assert DEVICE_NOTE_S * 1_000 < DEVICE_REFRESH_MS
+
+_notes = cache(metrics.api_device_notes.labels)
+"""Looked up once for each outcome."""
 
 
 class _Noted(NamedTuple):
@@ -116,7 +120,8 @@ class DeviceNotes:
 
     async def _write(self, key: tuple[str, str], device: Device) -> None:
         try:
-            # Binding prepares the first time, and that too may find nobody there.
+            # Preparing may find nobody there, too.
+            await self._session.aprepare(devices_by_user.UPDATE_SEEN)
             statement = devices_by_user.seen(self._session, key[0], device, self._ttl_s)
             await self._session.awrite_once(statement)
         except asyncio.CancelledError:
@@ -139,4 +144,4 @@ class DeviceNotes:
 
 
 def _count(outcome: str) -> None:
-    metrics.api_device_notes.labels(outcome).inc()
+    _notes(outcome).inc()

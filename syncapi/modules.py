@@ -40,6 +40,12 @@ def page(
     """
     if not rest.modules_below:
         return ModulePage((), (), rest)
+    if not rows:
+        # As nearly always. The bound is kept, whatever the next page finds.
+        begun = rest.modules_below == ABOVE_ALL
+        return ModulePage(
+            (), (), replace(rest, modules_below=0, modules_max=most if begun else rest.modules_max)
+        )
     if len(rows) > MODULE_ROWS_MAX:
         return ModulePage((), (ALL_MODULES,), replace(rest, modules_below=0))
     found: dict[tuple[str, str], ModuleRow] = {}

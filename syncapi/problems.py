@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
@@ -88,8 +88,21 @@ def headers_of(problem: Problem) -> dict[str, str]:
     return headers
 
 
-def on_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    """Answer with the problem document of an error; log it if it is our fault."""
+class Refusal(NamedTuple):
+    """A problem as an answer of HTTP."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def raw_headers(self) -> list[tuple[bytes, bytes]]:
+        """All headers but the length, as ASGI has them."""
+        named = {"Content-Type": PROBLEM_TYPE, **self.headers}
+        return [(name.lower().encode(), value.encode("latin-1")) for name, value in named.items()]
+
+
+def refusal_of(method: str, path: str, error: Exception) -> Refusal:
+    """Build the answer to a request that failed; count it, and log it if it is our fault."""
     problem = problem_of(error)
     headers: dict[str, str] = {}
     if isinstance(error, HTTPException):
@@ -98,13 +111,19 @@ def on_error(request: Request[Any, Any, Any], error: Exception) -> Response[byte
         headers.update(error.headers)
     headers.update(headers_of(problem))
     if problem.status >= HTTP_500_INTERNAL_SERVER_ERROR:
-        log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        log.error("%s %s failed", method, path, exc_info=error)
     metrics.api_errors.labels(str(problem.status)).inc()
+    return Refusal(problem.status, headers, encode(problem, Format.JSON))
+
+
+def on_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """Answer with the problem document of an error."""
+    refusal = refusal_of(request.method, request.url.path, error)
     return Response(
-        encode(problem, Format.JSON),
-        status_code=problem.status,
+        refusal.body,
+        status_code=refusal.status,
         media_type=PROBLEM_TYPE,
-        headers=headers,
+        headers=refusal.headers,
     )
 
 

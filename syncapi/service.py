@@ -32,7 +32,7 @@ from schemas.partitioner import partition_of
 from schemas.protocol import ConversationEntry, Reason, SyncRequest, SyncResponse
 from schemas.rows import ChangeRow, ModuleRow
 from schemas.topics import CHANGES
-from schemas.versions import BEFORE_ALL, version_of
+from schemas.versions import BEFORE_ALL, epoch_of, version_of
 from syncapi import correction, delta, modules, planner, snapshot
 from syncapi.devices import DeviceNotes
 from syncapi.full import FullAnswers
@@ -154,12 +154,12 @@ class SyncService:
         return await self._delta(plan, request, found, delta.Todo(cursor, rest, changes), ground)
 
     async def _reset(self, cursor: Cursor, found: Found, ground: Ground) -> Full | None:
-        if delta.newest_epoch(found.rows) > ground.epoch:
+        newest = delta.newest_version(found.rows)
+        if epoch_of(newest) > ground.epoch:
             return Full(Reason.EPOCH_CHANGED)
         if len(found.rows) > self._rows_max:
             return Full(Reason.TOO_MANY, cursor)
-        moved = any(row.version > cursor.version for row in found.rows)
-        if not moved and await self._is_ahead(cursor, ground):
+        if newest <= cursor.version and await self._is_ahead(cursor, ground):
             return Full(Reason.AHEAD)
         return None
 
@@ -239,6 +239,9 @@ class SyncService:
         """Entries of a page, and the list of pinned conversations if it may have changed."""
         session, user_id = self._session, ground.user_id
         own = [cid for cid, change in page.changes.items() if delta.needs_own(change)]
+        if not own and not page.news:
+            # Messages alone are told from the index.
+            return delta.entries(page.changes, {}, {}, (), page.rest.version), None
         states = [cid for cid in own if page.changes[cid].state_version]
         news = [head.conversation_id for head in page.news]
         # Own state is read after the index that points at it, and its heads never from the cache.

@@ -21,15 +21,19 @@ SIZES_HELP: Final = "Conversations of the users who are measured; give it once f
 def bench_sync(
     *,
     conversations: Annotated[tuple[int, ...], Parameter(help=SIZES_HELP)] = BENCH_SIZES,
+    throughput_only: Annotated[bool, Parameter(negative="")] = False,
     seed: int = 1,
     json: Json = False,
 ) -> None:
-    """Measure reconnects and fresh starts on real servers, beside ordinary incremental sync.
+    """Measure reconnects and fresh starts on real servers, beside ordinary incremental sync; and
+    requests a second of one API process, beside the bare reads that they need.
 
     Starts servers of its own. Exit code 1 if a bound does not hold.
 
     Parameters
     ----------
+    throughput_only
+        Measure requests a second only.
     seed
         Draws ids, sequences and what changes.
 
@@ -42,7 +46,7 @@ def bench_sync(
 
     console = Console()
     with stage(load(), conversations, seed, console) as ready:
-        outcome = measured.run(ready, console)
+        outcome = measured.run(ready, seed, console, throughput_only=throughput_only)
     if json:
         print_json(outcome.as_json())
     else:

@@ -7,7 +7,7 @@ answers must have a `Content-Length`, as those of the API do.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Self, cast
 
 from schemas.errors import RetryableError
@@ -18,10 +18,11 @@ _LENGTH: Final = b"content-length:"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Status and body as they came."""
+    """Status and body as they came. `head` has what stands above the body, unread."""
 
     status: int
     body: bytes
+    head: bytes = field(default=b"", compare=False)
 
 
 def request_bytes(path: str, host: str, token: str, body: bytes, content_type: str) -> bytes:
@@ -70,7 +71,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass of it
+        # No `isinstance`: uvloop's transports have the methods, and no common ancestor.
+        self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         """Take a part of an answer."""
@@ -83,7 +85,8 @@ class Connection(asyncio.Protocol):
         if len(self._received) < body_to:
             return
         status = int(self._received[9:12])
-        answer = Answer(status, bytes(self._received[body_at:body_to]))
+        body, head = bytes(self._received[body_at:body_to]), bytes(self._received[:end])
+        answer = Answer(status, body, head)
         del self._received[:body_to]
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(answer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from statistics import median
 
 from rich.console import Console
@@ -16,6 +17,7 @@ from diffusion.bench.policy import (
     RATIO_STATIC_MAX,
     Costed,
 )
+from diffusion.bench.throughput import CONNECTIONS, Throughput
 
 
 def show_policy(found: list[Costed]) -> None:
@@ -85,18 +87,22 @@ def show_sync(found: sync.Outcome) -> None:
             f"{case.baseline_cpu_ms:,.0f}",
         )
     fresh = _table("fresh start", "trips", "bytes down", "seconds", "CPU ms", "ordinary: trips")
-    for one in found.fresh:
+    for start in found.fresh:
         fresh.add_row(
-            f"{one.conversations:,} conversations",
-            str(one.round_trips),
-            f"{one.bytes_down:,}",
-            f"{one.seconds:.2f}",
-            f"{one.cpu_ms:,.0f}",
-            str(one.baseline_round_trips),
+            f"{start.conversations:,} conversations",
+            str(start.round_trips),
+            f"{start.bytes_down:,}",
+            f"{start.seconds:.2f}",
+            f"{start.cpu_ms:,.0f}",
+            str(start.baseline_round_trips),
         )
     console = Console(highlight=False)
-    console.print(table)
-    console.print(fresh)
+    for part in (table, fresh) if found.cases else ():
+        console.print(part)
+    _print_throughput(console, found.throughput)
+    memory = ", ".join(f"{name} {peak:.0f}" for name, peak in found.peak_memory_mb.items())
+    console.print(f"Largest resident memory, MB: {memory}.")
+    console.print(found.machine, markup=False)
     console.print(
         "Bytes are those of bodies, CPU that of the API process. Ordinary sync: both answers that "
         "name every conversation, gzipped, and the time to read, write and pack them; its other "
@@ -104,6 +110,29 @@ def show_sync(found: sync.Outcome) -> None:
         f"{found.load:.1f} before."
     )
     _print_held(console, found.held, found.differences)
+
+
+def _print_throughput(console: Console, found: Sequence[Throughput]) -> None:
+    many = _table(
+        "one API process, requests of",
+        *("a second", "p50 ms", "p99 ms", "bare reads", "ratio", "at once", "ratio"),
+    )
+    for one in found:
+        many.add_row(
+            f"{one.changed} changed conversations",
+            f"{one.requests_per_second:,.0f}",
+            f"{one.p50_ms:.1f}",
+            f"{one.p99_ms:.1f}",
+            f"{one.bare_requests_per_second:,.0f}",
+            f"{one.ratio:.2f}",
+            f"{one.bare_concurrent_requests_per_second:,.0f}",
+            f"{one.ratio_concurrent:.2f}",
+        )
+    console.print(many)
+    console.print(
+        "Bare reads: the same reads of Cassandra by the driver alone, a second, one after the "
+        f"other and {CONNECTIONS} at once; the API answers {CONNECTIONS} connections."
+    )
 
 
 def show_correction(found: correction.Outcome) -> None:

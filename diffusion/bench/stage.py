@@ -90,8 +90,12 @@ class Stage:
         """Wait until a change that is written now is in a window whose cursor looks at none of the
         windows that the user was imported in.
         """
+        self.outlast(self.imported_ms[size], console)
+
+    def outlast(self, imported_ms: int, console: Console) -> None:
+        """`settle` for what was written by then."""
         window_ms = self.system.settings.log.window_ms
-        over_ms = window_start(self.imported_ms[size], window_ms) + window_ms + CLOCK_SKEW_MS
+        over_ms = window_start(imported_ms, window_ms) + window_ms + CLOCK_SKEW_MS
         over_ms += SETTLE_MARGIN_MS
         if now_ms() < over_ms:
             with console.progress("waiting until the windows of the import are over"):

@@ -8,6 +8,8 @@ those of the device, decoding included and SQLite not; CPU time is that of the A
 The index of changes is cut into windows, and a sync reads again the one that its cursor is in and
 the minute before. So the ordinary case is measured when the import's windows are over and a change
 has moved the cursor out of them; and the other one, straight after an import, beside it.
+
+How many requests a second one API process answers is in `diffusion.bench.throughput`.
 """
 
 from __future__ import annotations
@@ -18,9 +20,11 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final, TypeVar
 
 from diffusion import baseline
-from diffusion.bench.measure import Rehearsed, RehearsingTransport, repeated, times_of
+from diffusion.bench import throughput
+from diffusion.bench.measure import Rehearsed, RehearsingTransport, machine, repeated, times_of
 from diffusion.bench.ordinary import OrdinaryCost, OrdinaryServer
 from diffusion.bench.stage import Stage, catch_up
+from diffusion.bench.throughput import Throughput
 from diffusion.console import Console
 from schemas.conversations import ConversationState
 from sdk.client import SyncClient, SyncReport
@@ -106,14 +110,18 @@ class Outcome:
     cases: tuple[Case, ...]
     crowded: Case | None
     fresh: tuple[Fresh, ...]
+    throughput: tuple[Throughput, ...]
     import_seconds: dict[int, float]
+    peak_memory_mb: dict[str, float]
     load: float
+    machine: str
     differences: tuple[str, ...]
 
     @property
     def held(self) -> dict[str, bool]:
         """Each bound that was measured, and whether it holds."""
-        return held(self.cases, self.fresh) | {"correct": not self.differences}
+        found = held(self.cases, self.fresh) | throughput.held(self.throughput)
+        return found | {"correct": not self.differences}
 
     def as_json(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -121,11 +129,14 @@ class Outcome:
             "cases": [asdict(case) for case in self.cases],
             "crowded": None if self.crowded is None else asdict(self.crowded),
             "fresh": [asdict(one) for one in self.fresh],
+            "throughput": [one.as_json() for one in self.throughput],
             "imported": {
                 "through": "pipeline",
                 "seconds": {str(size): spent for size, spent in self.import_seconds.items()},
             },
+            "peak_memory_mb": self.peak_memory_mb,
             "load": round(self.load, 2),
+            "machine": self.machine,
             "held": self.held,
             "differences": list(self.differences),
         }
@@ -133,7 +144,9 @@ class Outcome:
 
 def held(cases: Sequence[Case], fresh: Sequence[Fresh]) -> dict[str, bool]:
     """Judge what was measured; a bound on sizes that were left out is left out too."""
-    found = {"one_round_trip": all(case.round_trips == 1 for case in cases)}
+    found: dict[str, bool] = {}
+    if cases:
+        found["one_round_trip"] = all(case.round_trips == 1 for case in cases)
     for name, changed, most in (
         ("bytes_nothing_changed", 0, EMPTY_BYTES_MAX),
         ("bytes_20_changed", SMALL, SMALL_BYTES_MAX),
@@ -169,23 +182,27 @@ def _flat(cases: Iterable[Case]) -> bool:
     return all(last[changed] <= GROWTH_MAX * first[changed] for changed in last)
 
 
-def run(stage: Stage, console: Console) -> Outcome:
+def run(stage: Stage, seed: int, console: Console, *, throughput_only: bool = False) -> Outcome:
     """Measure on a stage; raises `DiffusionError` when something cannot be done."""
-    return _Bench(stage, console).run()
+    return _Bench(stage, seed, console).run(throughput_only=throughput_only)
 
 
 class _Bench:
     """One run. The steps are in the order of `run`."""
 
-    def __init__(self, stage: Stage, console: Console) -> None:
+    def __init__(self, stage: Stage, seed: int, console: Console) -> None:
         self._stage = stage
         self._console = console
+        self._throughput = throughput.Measure(stage, seed, console)
         self._sizes = list(stage.accounts)
         self._differences: list[str] = []
 
-    def run(self) -> Outcome:
+    def run(self, *, throughput_only: bool) -> Outcome:
         """Import, measure what can be measured at once, wait, measure the ordinary case."""
         stage, crowded = self._stage, None
+        self._throughput.begin()
+        if throughput_only:
+            return self._outcome([], None, [])
         for size in self._sizes:
             stage.bring(size, self._console)
             if size == CROWDED_SIZE:
@@ -204,14 +221,28 @@ class _Bench:
             for found in self._each("reconnects", lambda size: self._cases(size, ordinary[size]))
             for case in found
         ]
+        if crowded is None:
+            return self._outcome(cases, None, fresh)
+        after_import = case_of(CROWDED_SIZE, 0, *crowded, ordinary[CROWDED_SIZE])
+        return self._outcome(cases, after_import, fresh)
+
+    def _outcome(
+        self, cases: Sequence[Case], crowded: Case | None, fresh: Sequence[Fresh]
+    ) -> Outcome:
+        """Measure the throughput, which takes all there is of the machine, and sum up."""
+        stage = self._stage
+        many = self._throughput.measure()
+        self._differences += self._throughput.differences[:DIFFERENCES_SHOWN]
+        peaks = stage.system.processes.peaks()
         return Outcome(
             cases=tuple(cases),
-            crowded=None
-            if crowded is None
-            else case_of(CROWDED_SIZE, 0, *crowded, ordinary[CROWDED_SIZE]),
+            crowded=crowded,
             fresh=tuple(fresh),
+            throughput=tuple(many),
             import_seconds=dict(stage.import_seconds),
+            peak_memory_mb={name: round(peak / 2**20, 1) for name, peak in peaks.items()},
             load=stage.load,
+            machine=machine(),
             differences=tuple(self._differences),
         )
 

@@ -123,7 +123,17 @@ def state(session: Session, key: RowKey, ttl_s: int, *, version: int) -> Stateme
 
 
 def _row(row: Row) -> ChangeRow:
-    return ChangeRow(row[0], row[1], *(cell or 0 for cell in row[2:]))
+    window_ms, conversation_id, message, max_seq, active_at_ms, read, read_seq, state = row
+    return ChangeRow(
+        window_ms,
+        conversation_id,
+        message or 0,
+        max_seq or 0,
+        active_at_ms or 0,
+        read or 0,
+        read_seq or 0,
+        state or 0,
+    )
 
 
 def _key(key: RowKey) -> tuple[str, int, str]:

@@ -1,7 +1,8 @@
 """The session: connect, prepare, read, write, and whose fault an error is.
 
 Blocking and asyncio programs share one driver session; `read`/`write` block a thread,
-`aread`/`awrite`/`awrite_once` wait in the event loop. Rows come back as plain tuples, in the order
+`aread`/`awrite`/`awrite_once` wait in the event loop, which may serve the connections itself
+(`join_loop`). Rows come back as plain tuples, in the order
 of the statement's columns.
 
 Writes here are idempotent by their explicit timestamps, so a time-out, after which nobody knows
@@ -39,6 +40,7 @@ from cassandra.policies import (
 )
 from cassandra.query import BatchStatement, BatchType, BoundStatement, tuple_factory
 
+from infra.cassandra import on_loop
 from infra.settings import CassandraSettings
 from schemas.errors import PermanentError, RetryableError
 
@@ -103,8 +105,10 @@ class Session:
 
     def __init__(self, settings: CassandraSettings) -> None:
         self.settings = settings
+        self._home = on_loop.Home()
         self._cluster = Cluster(
             settings.hosts,
+            connection_class=on_loop.connection_class(self._home),
             port=settings.port,
             auth_provider=_auth(settings),
             execution_profiles={EXEC_PROFILE_DEFAULT: _profile(settings)},
@@ -126,6 +130,7 @@ class Session:
             driver_log.setLevel(level)
         self._session.default_fetch_size = PAGE_ROWS
         self.prepare: Callable[[str], Any] = cache(self._prepare)
+        self._prepared: dict[str, Any] = {}
         self._replicas: dict[bytes, int] = {}
         self._single_host = len(self._cluster.metadata.all_hosts()) == 1
 
@@ -138,11 +143,27 @@ class Session:
         """Close all connections."""
         self._cluster.shutdown()
 
+    def join_loop(self) -> None:
+        """Have the running event loop serve the connections, for a program that does little but
+        read in it. From then on nothing on the loop may wait for this session but by `await`.
+        """
+        self._home.settle(asyncio.get_running_loop())
+
     def _prepare(self, cql: str) -> Any:
+        assert not self._home.is_here(), "the loop would wait for what it has to read"
         try:
-            return self._session.prepare(cql.replace(KEYSPACE_MARK, f"{self.settings.keyspace}."))
+            statement = self._session.prepare(
+                cql.replace(KEYSPACE_MARK, f"{self.settings.keyspace}.")
+            )
         except Exception as error:
             raise translate(error) from error
+        self._prepared[cql] = statement
+        return statement
+
+    async def aprepare(self, cql: str) -> None:
+        """Prepare in a thread what `bind` needs, if that was not done."""
+        if cql not in self._prepared:
+            await asyncio.to_thread(self.prepare, cql)
 
     def bind(self, cql: str, values: Sequence[Any]) -> BoundStatement:
         """Prepare (once) and bind. `cql` is a constant of the table's module."""
@@ -166,23 +187,37 @@ class Session:
 
     async def aread(self, cql: str, values: Sequence[Any] = ()) -> list[Row]:
         """`read` for an event loop."""
+        if cql not in self._prepared:
+            await self.aprepare(cql)
         loop = asyncio.get_running_loop()
         done: asyncio.Future[list[Row]] = loop.create_future()
         rows: list[Row] = []
-        future = self._session.execute_async(self.bind(cql, values))
+        future = self._session.execute_async(self._prepared[cql].bind(values))
 
         def on_page(page: Iterable[Row]) -> None:
             rows.extend(page)
             if future.has_more_pages:
                 future.start_fetching_next_page()
             else:
-                loop.call_soon_threadsafe(_settle, done, rows, None)
+                self._tell(loop, done, rows, None)
 
         def on_error(error: BaseException) -> None:
-            loop.call_soon_threadsafe(_settle, done, None, translate(error))
+            self._tell(loop, done, None, translate(error))
 
         future.add_callbacks(on_page, on_error)
         return await done
+
+    def _tell(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        done: asyncio.Future[list[Row]],
+        rows: list[Row] | None,
+        error: Exception | None,
+    ) -> None:
+        if self._home.is_here():
+            _settle(done, rows, error)
+        else:
+            loop.call_soon_threadsafe(_settle, done, rows, error)
 
     # Writing.
 
@@ -250,10 +285,10 @@ class Session:
         done: asyncio.Future[list[Row]] = loop.create_future()
 
         def on_done(_: object) -> None:
-            loop.call_soon_threadsafe(_settle, done, [], None)
+            self._tell(loop, done, [], None)
 
         def on_error(error: BaseException) -> None:
-            loop.call_soon_threadsafe(_settle, done, None, translate(error))
+            self._tell(loop, done, None, translate(error))
 
         self._session.execute_async(statement).add_callbacks(on_done, on_error)
         await done

@@ -3,19 +3,27 @@
 `write_best` is what a program that knows its rows beforehand can do at best: one prepared
 statement, UNLOGGED batches, a bounded number of them under way. `write_naive` is what people write
 by hand: one insert for each message and member, by the driver's own `execute_concurrent`.
+
+`read_in_turn` is the loop that anybody writes first, and `read_at_once` what the driver can do at
+best: the next read begins in the callback of the one before, so that one thread does all.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from itertools import cycle
+from typing import Any, Final, TypeAlias
 
 from cassandra.concurrent import execute_concurrent_with_args
 from cassandra.query import BatchStatement, BatchType
 
 from infra.cassandra.changes_by_user import UPDATE_MESSAGE
 from infra.cassandra.session import KEYSPACE_MARK, Session
+from infra.clock import monotonic_s
+
+Reads: TypeAlias = Sequence[tuple[str, Sequence[Any]]]
+"""Statements with their values, one after the other: what one request needs."""
 
 NAIVE_TABLE: Final = "ks.naive_changes_by_user"
 CREATE_NAIVE: Final = (
@@ -72,3 +80,78 @@ def write_naive(session: Session, rows: Iterable[tuple[Any, ...]]) -> None:
         concurrency=NAIVE_CONCURRENCY,
         raise_on_first_error=True,
     )
+
+
+def read_in_turn(session: Session, requests: Sequence[Reads], seconds: float) -> float:
+    """Carry out requests again and again, one read at a time, all rows fetched: requests a second
+    over so many seconds.
+    """
+    execute, prepare = session.driver.execute, session.prepare
+    began_s = now_s = monotonic_s()
+    count = 0
+    for reads in cycle(requests):
+        for cql, values in reads:
+            list(execute(prepare(cql).bind(values)))
+        count += 1
+        now_s = monotonic_s()
+        if now_s - began_s >= seconds:
+            break
+    return count / (now_s - began_s)
+
+
+def read_at_once(
+    session: Session, requests: Sequence[Reads], seconds: float, in_flight: int
+) -> float:
+    """`read_in_turn` with so many requests under way at once."""
+    loop = _AtOnce(session, requests, monotonic_s() + seconds)
+    began_s = monotonic_s()
+    for _ in range(in_flight):
+        loop.begin()
+    for _ in range(in_flight):
+        loop.ended.acquire()
+    if loop.errors:
+        raise loop.errors[0]
+    return loop.count / (monotonic_s() - began_s)
+
+
+class _AtOnce:
+    """Requests that follow each other in callbacks. The driver has one thread for these."""
+
+    def __init__(self, session: Session, requests: Sequence[Reads], until_s: float) -> None:
+        self._session = session
+        self._requests = cycle(requests)
+        self._until_s = until_s
+        self.count = 0
+        self.errors: list[BaseException] = []
+        self.ended = threading.Semaphore(0)
+
+    def begin(self) -> None:
+        """Begin the next request."""
+        self._send(next(self._requests), 0)
+
+    def _send(self, reads: Reads, place: int) -> None:
+        cql, values = reads[place]
+        rows: list[Any] = []
+        future = self._session.driver.execute_async(self._session.prepare(cql).bind(values))
+
+        def on_page(page: Iterable[Any]) -> None:
+            rows.extend(page)
+            if future.has_more_pages:
+                future.start_fetching_next_page()
+            elif place + 1 < len(reads):
+                self._send(reads, place + 1)
+            else:
+                self.count += 1
+                self._next()
+
+        future.add_callbacks(on_page, self._fail)
+
+    def _next(self) -> None:
+        if self.errors or monotonic_s() >= self._until_s:
+            self.ended.release()
+        else:
+            self.begin()
+
+    def _fail(self, error: BaseException) -> None:
+        self.errors.append(error)
+        self.ended.release()

@@ -252,6 +252,31 @@ def test_a_client_that_goes_away_within_its_body_is_no_error_of_ours(
     assert caplog.records == []
 
 
+def test_a_body_in_pieces_is_put_together(client: TestClient[Any]) -> None:
+    body = json.dumps(GOOD).encode()
+
+    def pieces() -> Iterator[bytes]:
+        for place in range(len(body)):
+            yield body[place : place + 1]
+
+    whole = post(client, GOOD)
+    cut = client.post("/v1/sync", content=pieces(), headers=bearer())
+    assert cut.status_code == whole.status_code == 200
+    assert cut.json()["conversations"] == whole.json()["conversations"]
+
+
+def test_another_spelling_of_the_path_is_answered_alike(client: TestClient[Any]) -> None:
+    plain, other = (
+        client.post(path, content=json.dumps(GOOD).encode(), headers=bearer())
+        for path in ("/v1/sync", "/v1/sync/")
+    )
+    assert other.status_code == 200
+    assert other.json()["conversations"] == plain.json()["conversations"]
+    assert other.headers["content-type"] == plain.headers["content-type"]
+    problem(client.post("/v1/sync/", content=b"{", headers=bearer()), 400)
+    problem(client.post("/v1/sync/", content=b"{", headers={}), 401)
+
+
 def test_a_body_above_the_bound_is_refused_for_its_size(client: TestClient[Any]) -> None:
     body = json.dumps({**GOOD, "cursor": "x" * REQUEST_BYTES_MAX}).encode()
     problem(post(client, body), 413)

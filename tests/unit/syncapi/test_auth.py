@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 
 from infra.settings import ApiSettings
 from schemas.limits import USER_ID_CHARS_MAX
+from syncapi import auth
 from syncapi.auth import (
+    KNOWN_CHARS_MAX,
     LEEWAY_S,
     TOKEN_CHARS_MAX,
     Authenticator,
@@ -175,3 +177,79 @@ def test_the_cursor_key_is_its_own_secret_or_made_of_the_token_secret() -> None:
     assert SECRET.encode() not in (derived, own)
     assert cursor_key(ApiSettings(jwt_secret="y" * 40)) != derived
     assert cursor_key(ApiSettings(jwt_secret="y" * 40, cursor_secret="x" * 40)) == own
+
+
+# What is remembered.
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Tokens whose signature was checked."""
+    seen: list[str] = []
+    decode = jwt.decode
+
+    def noting(text: str, *arguments: Any, **options: Any) -> Any:
+        seen.append(text)
+        return decode(text, *arguments, **options)
+
+    monkeypatch.setattr(auth.jwt, "decode", noting)
+    return seen
+
+
+def test_a_token_is_checked_once_and_then_known(looks: list[str]) -> None:
+    authenticator, header = Authenticator(SETTINGS), f"Bearer {token()}"
+    first, second = authenticator.identify(header), authenticator.identify(header)
+    assert first == second
+    assert first.user_id == "ann"
+    assert len(looks) == 1
+
+
+def test_a_known_token_is_not_known_beyond_its_end(looks: list[str]) -> None:
+    ends_ms = (now_s() + 600 + LEEWAY_S) * 1_000
+    clock = [ends_ms - 1]
+    authenticator = Authenticator(SETTINGS, lambda: clock[0])
+    header = f"Bearer {token(exp=now_s() + 600)}"
+    assert authenticator.identify(header).until_ms == ends_ms
+    authenticator.identify(header)
+    assert len(looks) == 1
+    clock[0] = ends_ms
+    authenticator.identify(header)
+    assert len(looks) == 2, "and now the library says what it is worth"
+
+
+def test_a_refused_token_is_refused_again(looks: list[str]) -> None:
+    authenticator, header = Authenticator(SETTINGS), f"Bearer {token(exp=now_s() - 3_600)}"
+    for _ in range(2):
+        with pytest.raises(NotAuthenticated):
+            authenticator.identify(header)
+    assert len(looks) == 2
+
+
+def test_a_known_token_says_nothing_of_one_that_is_changed() -> None:
+    authenticator, good = Authenticator(SETTINGS), token()
+    authenticator.identify(f"Bearer {good}")
+    for changed in (good[:-1], good + "A", good.swapcase(), f"{good} "):
+        with pytest.raises(NotAuthenticated):
+            authenticator.identify(f"Bearer {changed}")
+    other = issue(SETTINGS, "bob", now_ms=now_s() * 1_000, lifetime_s=60)
+    assert authenticator.user_of(f"Bearer {other}") == "bob"
+
+
+def test_no_more_than_so_many_tokens_are_known(
+    looks: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auth, "KNOWN_MAX", 2)
+    authenticator = Authenticator(SETTINGS)
+    headers = [f"Bearer {token(sub=user)}" for user in ("ann", "bob", "cid")]
+    for header in (*headers, *headers[1:]):
+        authenticator.identify(header)
+    assert len(looks) == 3
+    authenticator.identify(headers[0])
+    assert len(looks) == 4, "the first made room for the third"
+
+
+def test_a_very_long_token_is_checked_each_time(looks: list[str]) -> None:
+    authenticator, header = Authenticator(SETTINGS), f"Bearer {token(x='x' * KNOWN_CHARS_MAX)}"
+    for _ in range(2):
+        assert authenticator.user_of(header) == "ann"
+    assert len(looks) == 2

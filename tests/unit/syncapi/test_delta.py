@@ -15,7 +15,7 @@ from schemas.heads import Head
 from schemas.limits import OFFSET_MAX
 from schemas.protocol import ConversationEntry
 from schemas.rows import MODULES_MARK, ChangeRow, InboxRow
-from schemas.versions import version_of
+from schemas.versions import epoch_of, version_of
 from syncapi import delta
 from syncapi.delta import CLOCK_SKEW_MS, READ_SIDE_MARGIN_MS, Collapsed
 from tests.unit.syncapi.support import (
@@ -215,8 +215,8 @@ def test_nothing_but_versions_and_windows_of_a_cursor_moves() -> None:
 
 def test_the_newest_epoch_is_that_of_any_row() -> None:
     found = [messaged(version_of(1, OFFSET_MAX), 1), row(state_version=version_of(3, 0))]
-    assert delta.newest_epoch(found) == 3
-    assert delta.newest_epoch([]) == 0
+    assert epoch_of(delta.newest_version(found)) == 3
+    assert epoch_of(delta.newest_version([])) == 0
 
 
 # News of the read side.

@@ -87,13 +87,27 @@ def test_bounds_of_sizes_that_were_left_out_are_not_judged() -> None:
     assert found == {"one_round_trip": True, "bytes_nothing_changed": True}
 
 
+def test_without_reconnects_none_is_judged() -> None:
+    assert held([], []) == {}
+
+
 def test_bounds_on_cpu_are_shares_of_the_yardstick() -> None:
     bounds = [cpu_ms_max(name) for name in ("nothing", "small", "fresh")]
     assert bounds == pytest.approx([1.4, 3.2, 108.0])
 
 
 def test_a_device_that_holds_something_else_is_a_missed_bound() -> None:
-    outcome = Outcome(GOOD, None, (fresh(1_000),), {1_000: 5.0}, 0.1, ("a difference",))
+    outcome = Outcome(
+        cases=GOOD,
+        crowded=None,
+        fresh=(fresh(1_000),),
+        throughput=(),
+        import_seconds={1_000: 5.0},
+        peak_memory_mb={"api": 90.0},
+        load=0.1,
+        machine="two cores",
+        differences=("a difference",),
+    )
     assert outcome.held["correct"] is False
     assert outcome.as_json()["differences"] == ["a difference"]
     assert replace(outcome, differences=()).held["correct"]

@@ -125,6 +125,12 @@ class Cells:
 
     # As `Session` has them.
 
+    def join_loop(self) -> None:
+        pass
+
+    async def aprepare(self, cql: str) -> None:
+        pass
+
     def bind(self, cql: str, values: Sequence[Any]) -> Bound:
         return Bound(cql, tuple(values))
 

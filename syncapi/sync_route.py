@@ -1,0 +1,114 @@
+"""`POST /v1/sync` as a plain ASGI application: bytes in, bytes out.
+
+The one request that comes in masses goes past Litestar, which still routes and describes it: what
+its records mean is negotiated by `syncapi.negotiation` and read by `schemas.encoding`, the same for
+every transport, so that nothing is left for a framework to validate, inject or render.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from schemas.encoding import Coding, Format, compress, decode_request, decompress, encode, shrink
+from schemas.errors import TooLargeError, UnreadableError
+from schemas.limits import REQUEST_BYTES_MAX
+from schemas.protocol import SyncResponse
+from syncapi.answers import answered
+from syncapi.auth import Authenticator
+from syncapi.negotiation import Agreement, agree
+from syncapi.problems import refusal_of
+from syncapi.service import SyncService
+
+if TYPE_CHECKING:
+    from litestar.types import Receive, Scope, Send
+
+SYNC_PATH: Final = "/v1/sync"
+
+_TYPES: Final = {form: (b"content-type", form.value.encode()) for form in Format}
+_CODINGS: Final = {
+    coding: (b"content-encoding", coding.token.encode()) for coding in Coding if coding
+}
+
+
+class SyncRoute:
+    """Answers with a delta, or with a page of the whole state when there is no delta to give.
+
+    Whatever is no answer is a problem document. For one event loop.
+    """
+
+    def __init__(self, auth: Authenticator, service: SyncService) -> None:
+        self._auth = auth
+        self._service = service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, as ASGI has it."""
+        status = 200
+        try:
+            headers, body = await self._answer(scope["headers"], receive)
+        except Exception as error:  # noqa: BLE001  # whatever it is, the client gets an answer
+            refusal = refusal_of(scope["method"], scope["path"], error)
+            status, headers, body = refusal.status, refusal.raw_headers(), refusal.body
+        headers.append((b"content-length", b"%d" % len(body)))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+
+    async def _answer(
+        self, headers: Any, receive: Receive
+    ) -> tuple[list[tuple[bytes, bytes]], bytes]:
+        user_id = self._auth.user_of(_authorization(headers))
+        agreement = agree(headers)
+        plain = decompress(
+            await _body(headers, receive), agreement.request_coding, REQUEST_BYTES_MAX
+        )
+        request = decode_request(plain, agreement.request_format)
+        return _written(await answered(self._service, user_id, request), agreement)
+
+
+def _authorization(headers: Any) -> str | None:
+    for name, value in headers:
+        if name == b"authorization":
+            text: str = value.decode("latin-1")
+            return text
+    return None
+
+
+async def _body(headers: Any, receive: Receive) -> bytes:
+    """Read a body of at most `REQUEST_BYTES_MAX` bytes; one that says it is longer is not begun."""
+    for name, value in headers:
+        if name == b"content-length" and value.isdigit() and int(value) > REQUEST_BYTES_MAX:
+            raise _too_large()
+    message: Any = await receive()
+    if message["type"] == "http.request" and not message.get("more_body", False):
+        # As nearly all come: in one piece, of which no copy is made.
+        body: bytes = message.get("body", b"")
+        if len(body) > REQUEST_BYTES_MAX:
+            raise _too_large()
+        return body
+    parts = bytearray()
+    while message["type"] == "http.request":
+        parts += message.get("body", b"")
+        if len(parts) > REQUEST_BYTES_MAX:
+            raise _too_large()
+        if not message.get("more_body", False):
+            return bytes(parts)
+        message = await receive()
+    # The client went away within its body: its business, and no line in our log.
+    raise UnreadableError("The body broke off.")
+
+
+def _too_large() -> TooLargeError:
+    return TooLargeError(f"The body is larger than {REQUEST_BYTES_MAX:,} bytes.")
+
+
+def _written(answer: SyncResponse, agreement: Agreement) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """Headers and body of an answer."""
+    body = encode(answer, agreement.answer_format)
+    coding = agreement.answer_codings[0]
+    if Coding.IDENTITY in agreement.answer_codings:
+        body, coding = shrink(body, coding)
+    else:
+        body = compress(body, coding)
+    headers = [_TYPES[agreement.answer_format]]
+    if coding is not Coding.IDENTITY:
+        headers.append(_CODINGS[coding])
+    return headers, body
