@@ -254,3 +254,34 @@ def bench_latency(*, seconds: float = 60.0, seed: int = 1, json: Json = False) -
     else:
         show_latency(outcome)
     _fail_unless(outcome.held)
+
+
+@bench.command
+def growth(*, seed: int = 1, plot: Path | None = None, json: Json = False) -> None:
+    """Measure how costs grow with members, users, conversations and windows kept.
+
+    Starts servers of its own, anew for each. Exit code 1 if something grows faster than the work.
+
+    Parameters
+    ----------
+    seed
+        Draws members, users, conversations and what changes.
+    plot
+        Where to draw the picture, a PNG; needs the extra `plot`.
+
+    """
+    from diffusion.bench import growth as measured
+    from diffusion.bench.report_growth import show_growth
+    from diffusion.console import Console
+    from infra.settings import load
+
+    outcome = measured.run(load(), seed, Console())
+    if plot is not None:
+        from diffusion.bench.growth_plot import draw
+
+        draw(outcome.as_json(), plot)
+    if json:
+        print_json(outcome.as_json())
+    else:
+        show_growth(outcome)
+    _fail_unless(outcome.held)

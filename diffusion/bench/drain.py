@@ -81,8 +81,6 @@ def drain(settings: Settings, rows: int) -> float:
 
     For a process of its own: it counts what the process's metrics count.
     """
-    session = open_session(settings.cassandra)
-    epoch = epochs.ensure_change_log(settings, session, Admin(settings.kafka))
     written = metrics.materializer_rows.labels("changes_by_user")
     first: tuple[float, float] | None = None
     last: tuple[float, float] = (0, 0)
@@ -94,11 +92,18 @@ def drain(settings: Settings, rows: int) -> float:
             first = last
         return last[1] >= rows
 
+    run_materializer(settings, is_done)
+    assert first is not None
+    return (last[1] - first[1]) / (last[0] - first[0])
+
+
+def run_materializer(settings: Settings, is_done: Callable[[], bool]) -> None:
+    """Run a materializer in this process; between two batches `is_done` may end it."""
+    session = open_session(settings.cassandra)
+    epoch = epochs.ensure_change_log(settings, session, Admin(settings.kafka))
     delivery = Delivery(settings.kafka, "diffusion-materializer-dead-letters")
     Materializer(settings, session, epoch, delivery, now_ms).run(is_done)
     session.close()
-    assert first is not None
-    return (last[1] - first[1]) / (last[0] - first[0])
 
 
 def find_best(settings: Settings, seed: int) -> tuple[int, int]:

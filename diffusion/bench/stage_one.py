@@ -12,9 +12,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from diffusion.bench.measure import cpu_ms
 from diffusion.processes import Child, Processes
 from diffusion.system import environment_of
 from infra.clock import monotonic_s
@@ -75,23 +77,37 @@ def fill_stock(settings: Settings, number: int, events: int, seed: int) -> None:
     delivery.flush()
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a stream worker took from the first batch's end on, and its peak of memory."""
+
+    events: int
+    seconds: float
+    cpu_ms: float
+    peak_bytes: int
+
+
 def run_stage(settings: Settings, events: int, logs: Path) -> tuple[float, int]:
-    """Start a stream worker on a topic that is filled, and wait until it has taken all of it:
-    events a second from the first batch's end on, and the worker's peak of memory in bytes.
-    """
+    """Events a second that a stream worker takes, and its peak of memory in bytes."""
+    taken = take(settings, events, logs)
+    return taken.events / taken.seconds, taken.peak_bytes
+
+
+def take(settings: Settings, events: int, logs: Path) -> Taken:
+    """Start a stream worker on a topic that is filled, and wait until it has taken all of it."""
     (port,) = free_ports(1)
     url = f"http://127.0.0.1:{port}/metrics"
     environment = {**environment_of(settings), "DIFFUSION_STREAM_METRICS_PORT": str(port)}
     with Processes() as processes:
         child = Child("stream-worker", ("stream-worker",), environment, logs / "stage.log", url)
         processes.start(child)
-        first: tuple[float, float] | None = None
+        first: tuple[float, float, float] | None = None
         deadline_s = monotonic_s() + TIMEOUT_S
         while True:
             count = processes.counted("diffusion_stream_events_total")
-            now_s = monotonic_s()
+            now_s, spent_ms = monotonic_s(), cpu_ms(processes.pid("stream-worker"))
             if count and first is None:
-                first = now_s, count
+                first = count, now_s, spent_ms
             if count >= events:
                 break
             if now_s > deadline_s:
@@ -100,7 +116,7 @@ def run_stage(settings: Settings, events: int, logs: Path) -> tuple[float, int]:
             time.sleep(POLL_S)
         assert first is not None
         peak = processes.peaks()["stream-worker"]
-    return (count - first[1]) / (now_s - first[0]), peak
+    return Taken(int(count - first[0]), now_s - first[1], spent_ms - first[2], peak)
 
 
 def run_stock(settings: Settings, events: int) -> float:
