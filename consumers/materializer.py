@@ -34,6 +34,7 @@ from confluent_kafka import (
 from consumers import statements
 from consumers.coalesce import Fold
 from infra import metrics
+from infra.backlog import LAG_INTERVAL_S, Backlog
 from infra.cassandra import log_positions
 from infra.cassandra.session import Session
 from infra.cassandra.topic_epochs import Epoch
@@ -63,9 +64,18 @@ class Materializer:
         self._epoch = epoch
         self._delivery = delivery
         self._clock = clock
+        self._backlog = Backlog(
+            metrics.materializer_lag_records, metrics.materializer_oldest_unapplied_seconds, clock
+        )
+        self._lag_due_s = 0.0
         self._ttl_s = max(TTL_MIN_S, settings.log.retention_ms // 1_000)
         self._consumer = Consumer(
-            consumer(settings.kafka, "diffusion-materializer", settings.kafka.materializer_group)
+            consumer(
+                settings.kafka,
+                "diffusion-materializer",
+                settings.kafka.materializer_group,
+                settings.materializer.instance_id,
+            )
         )
 
     def run(self, should_stop: Callable[[], bool]) -> None:
@@ -80,24 +90,30 @@ class Materializer:
                 )
                 if messages:
                     self.apply(messages)
+                self._note_lag()
         finally:
             self._consumer.close()
 
     def apply(self, messages: Sequence[Message]) -> None:
         """Apply one batch and commit it."""
         started = monotonic_s()
-        fold, good = Fold(), []
-        for message in messages:
-            if self._usable(message):
-                good.append(message)
-                self._add(fold, message)
+        good = [message for message in messages if self._usable(message)]
         if not good:
             return
+        appended_ms = [message.timestamp()[1] for message in good]
+        self._backlog.took(min(appended_ms))
+        fold = Fold()
+        for message in good:
+            self._add(fold, message)
         reached = _last_offsets(good)
         self._write(fold, reached)
         self._delivery.flush()
         self._commit(reached)
+        self._backlog.done(max(appended_ms))
         self._count(fold, good)
+        metrics.materializer_change_age_seconds.set(
+            max(0, self._clock() - min(appended_ms)) / 1_000
+        )
         metrics.materializer_batch_seconds.observe(monotonic_s() - started)
 
     def _usable(self, message: Message) -> bool:
@@ -162,6 +178,20 @@ class Materializer:
             if not error.args[0].retriable():
                 _raise_unless_moved(error)
 
+    def _note_lag(self) -> None:
+        """Count what is behind, from what librdkafka knows of the partitions without asking."""
+        now_s = monotonic_s()
+        if now_s < self._lag_due_s:
+            return
+        self._lag_due_s = now_s + LAG_INTERVAL_S
+        behind = 0
+        for place in self._consumer.position(self._consumer.assignment()):
+            _, high = self._consumer.get_watermark_offsets(place, cached=True)
+            # Negative: nothing is known yet, or nothing was read of it.
+            if high > 0 and place.offset >= 0:
+                behind += max(0, high - place.offset)
+        self._backlog.left(behind)
+
     def _count(self, fold: Fold, good: Sequence[Message]) -> None:
         metrics.materializer_records.inc(len(good))
         metrics.materializer_marks.inc(fold.marks)
@@ -171,8 +201,6 @@ class Materializer:
         written = len(fold.rows) + len(fold.modules)
         metrics.materializer_coalesced.inc(max(0, fold.marks - written))
         metrics.materializer_batch_records.observe(len(good))
-        oldest_ms = min(message.timestamp()[1] for message in good)
-        metrics.materializer_change_age_seconds.set(max(0, self._clock() - oldest_ms) / 1_000)
 
 
 def _last_offsets(messages: Sequence[Message]) -> dict[int, tuple[int, int]]:

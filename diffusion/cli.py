@@ -25,6 +25,8 @@ app = App(
 )
 app.command(bench)
 
+PROCESSES_HELP = "So many on this machine, each started again when it ends; one a core is best."
+
 
 def main() -> None:
     """Entry point of the console script."""
@@ -108,19 +110,32 @@ def migrate() -> None:
 
 
 @app.command(name="stream-worker")
-def stream_worker() -> None:
-    """Run one stream worker: write events in, change records out. Scale by starting more."""
+def stream_worker(*, processes: Annotated[int, Parameter(help=PROCESSES_HELP)] = 1) -> None:
+    """Run a stream worker: write events in, change records out. Scale by starting more."""
+    if processes > 1:
+        _fleet("stream-worker", processes)
+        return
     from streams.__main__ import main as run
 
     run()
 
 
 @app.command
-def materializer() -> None:
-    """Run one materializer: change records in, rows out. Scale by starting more."""
+def materializer(*, processes: Annotated[int, Parameter(help=PROCESSES_HELP)] = 1) -> None:
+    """Run a materializer: change records in, rows out. Scale by starting more."""
+    if processes > 1:
+        _fleet("materializer", processes)
+        return
     from consumers.__main__ import main as run
 
     run()
+
+
+def _fleet(kind: str, count: int) -> None:
+    from diffusion import fleet
+    from infra.settings import load
+
+    fleet.run(kind, count, load())
 
 
 @app.command

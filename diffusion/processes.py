@@ -1,7 +1,8 @@
 """A small supervisor: runs our own programs as child processes, starts them again when they end.
 
-For the demonstration and the tests; in production systemd, Compose or Kubernetes does this. Logs
-go to one file a process; what a child counted is read from its `/metrics`.
+For the demonstration, the tests, and several workers by one command (`diffusion.fleet`); the
+machines themselves are looked after by systemd, Compose or Kubernetes. Logs go to one file a
+process, or where the supervisor's own go; what a child counted is read from its `/metrics`.
 """
 
 from __future__ import annotations
@@ -26,8 +27,12 @@ from infra.metrics import peak_resident_bytes
 from schemas.errors import PermanentError
 
 RESTART_WAIT_S: Final = 0.5
-RESTARTS_MAX: Final = 20
-"""A process that ends more often than this has a fault that starting it again does not mend."""
+FAILURES_MAX: Final = 20
+"""A process that ends more often than this, each time soon after its start, has a fault that
+starting it again does not mend."""
+
+HEALTHY_S: Final = 60.0
+"""A process that ran for so long had started well: what ended it is counted from one again."""
 
 STOP_TIMEOUT_S: Final = 20.0
 HTTP_TIMEOUT_S: Final = 5.0
@@ -43,10 +48,13 @@ class Child:
     name: str
     arguments: tuple[str, ...]
     environment: Mapping[str, str]
-    log: Path
+    log: Path | None
+    """None: it writes where the supervisor does."""
     metrics_url: str
     process: subprocess.Popen[bytes] | None = None
+    started_s: float = 0.0
     restarts: int = 0
+    failures: int = 0
     peak_bytes: int = 0
     output: IO[bytes] | None = field(default=None, repr=False)
 
@@ -85,6 +93,17 @@ class Processes:
             process.send_signal(signal.SIGKILL)
             return process.pid
 
+    def end(self, name: str, timeout_s: float = STOP_TIMEOUT_S) -> None:
+        """Ask a child to end (SIGTERM) and wait until it has; the supervisor starts it again.
+
+        Raises `subprocess.TimeoutExpired` if it does not end.
+        """
+        with self._lock:
+            process = self._children[name].process
+        assert process is not None
+        process.terminate()
+        process.wait(timeout_s)
+
     def pid(self, name: str) -> int:
         """Process id of a child, as it runs now."""
         with self._lock:
@@ -94,16 +113,15 @@ class Processes:
 
     def log(self, name: str) -> Path:
         """Where a process writes what it logs."""
-        return self._children[name].log
+        log = self._children[name].log
+        assert log is not None, f"{name} writes where the supervisor does"
+        return log
 
     def check(self) -> None:
         """Raise `ProcessFailed` for a child that keeps ending, with the end of its log."""
         for child in self._all():
-            if child.restarts > RESTARTS_MAX:
-                raise ProcessFailed(
-                    f"{child.name} ended {child.restarts} times. Its log {child.log} ends with:\n"
-                    + child.log.read_text(errors="replace")[-LOG_TAIL_CHARS:]
-                )
+            if child.failures > FAILURES_MAX:
+                raise ProcessFailed(_failure(child))
 
     def peaks(self) -> dict[str, int]:
         """Largest resident memory of each child so far, in bytes."""
@@ -151,15 +169,30 @@ class Processes:
             with self._lock:
                 for child in self._children.values():
                     if child.process is not None and child.process.poll() is not None:
-                        child.restarts += 1
-                        if child.restarts <= RESTARTS_MAX:
+                        _count_end(child)
+                        if child.failures <= FAILURES_MAX:
                             _spawn(child)
                     else:
                         _measure(child)
 
 
+def _count_end(child: Child) -> None:
+    child.restarts += 1
+    healthy = monotonic_s() - child.started_s >= HEALTHY_S
+    child.failures = 1 if healthy else child.failures + 1
+
+
+def _failure(child: Child) -> str:
+    text = f"{child.name} ended {child.failures} times, each time soon after its start."
+    if child.log is None:
+        return f"{text} What it wrote stands above."
+    tail = child.log.read_text(errors="replace")[-LOG_TAIL_CHARS:]
+    return f"{text} Its log {child.log} ends with:\n{tail}"
+
+
 def _spawn(child: Child) -> None:
-    if child.output is None:
+    child.started_s = monotonic_s()
+    if child.log is not None and child.output is None:
         child.log.parent.mkdir(parents=True, exist_ok=True)
         child.output = child.log.open("ab")
     child.process = subprocess.Popen(  # noqa: S603  # our own programs

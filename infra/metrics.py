@@ -59,8 +59,25 @@ stream_batch_seconds = Histogram(
     "Time from a batch taken to its records acknowledged.",
     buckets=_SECONDS,
 )
+stream_lag_records = Gauge(
+    "diffusion_stream_lag_records",
+    "Source records of this worker's partitions that are not done yet, by topic.",
+    ["topic"],
+)
+stream_oldest_undone_seconds = Gauge(
+    "diffusion_stream_oldest_undone_seconds",
+    "Age of the oldest source record that is not done yet, by topic.",
+    ["topic"],
+)
 stream_cached_conversations = Gauge(
-    "diffusion_stream_cached_conversations", "Conversations whose state is in memory."
+    "diffusion_stream_cached_conversations",
+    "Conversations whose state is in memory, as objects or packed.",
+    ["held_as"],
+)
+stream_conversation_loads = Counter(
+    "diffusion_stream_conversation_loads",
+    "Conversations of batches, by where their state came from: memory, or the store.",
+    ["source"],
 )
 
 # Materializer: change records in, rows out.
@@ -83,6 +100,14 @@ materializer_batch_seconds = Histogram(
     "diffusion_materializer_batch_seconds",
     "Time from a batch taken to its offsets committed.",
     buckets=_SECONDS,
+)
+materializer_lag_records = Gauge(
+    "diffusion_materializer_lag_records",
+    "Change records of this materializer's partitions that are not applied yet.",
+)
+materializer_oldest_unapplied_seconds = Gauge(
+    "diffusion_materializer_oldest_unapplied_seconds",
+    "Age of the oldest change that is not applied yet.",
 )
 materializer_change_age_seconds = Gauge(
     "diffusion_materializer_change_age_seconds",

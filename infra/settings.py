@@ -174,8 +174,15 @@ class StreamSettings(Section):
     change together; at low rates a batch ends with its wait."""
     batch_wait_s: float = Field(default=0.05, gt=0, le=5)
     """Longest wait for a batch to fill: the floor of the latency at low rates."""
-    cached_members_max: int = Field(default=1_000_000, ge=1_000)
-    """Memberships kept in memory, about 100 bytes each."""
+    cached_members_max: int = Field(default=100_000, ge=1_000)
+    """Memberships of conversations in use that are kept as objects, about 350 bytes each."""
+    cached_packed_mb: int = Field(default=96, ge=1, le=65_536)
+    """Memory for conversations out of use, packed: 300,000 chats of two, or 5 million members of
+    groups. What does not fit is read from Cassandra again."""
+    instance_id: str = Field(default="", max_length=200)
+    """Names this worker to Kafka (static membership): if it is back within
+    `kafka.session_timeout_s`, it has its partitions still, and no other worker stopped for it.
+    Unique among the workers that run; empty: partitions move at once when a worker ends."""
     metrics_port: Port = 0
     """Port of `/metrics`; 0 for none."""
 
@@ -189,6 +196,8 @@ class MaterializerSettings(Section):
     rows_per_statement: int = Field(default=50, ge=1, le=200)
     """Rows in one UNLOGGED batch; 50 users a batch was 9 times faster than one by one."""
     statements_in_flight: int = Field(default=32, ge=1, le=1_024)
+    instance_id: str = Field(default="", max_length=200)
+    """As `stream.instance_id`, for this materializer."""
     metrics_port: Port = 0
 
 

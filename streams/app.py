@@ -11,6 +11,7 @@ already lost its partitions only writes what its successor writes too.
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import logging
 import os
@@ -22,6 +23,8 @@ from typing import Any, Final
 import faust
 from faust.types import EventT
 
+from infra import metrics
+from infra.backlog import LAG_INTERVAL_S, Backlog
 from infra.cassandra.session import Session
 from infra.cassandra.topic_epochs import Epoch
 from infra.clock import now_ms
@@ -65,7 +68,9 @@ def build(settings: Settings, session: Session, epochs: dict[str, Epoch]) -> fau
     app = _app(settings)
     rules = rules_of(settings.policy, epochs[topics.CHANGES.name].window_ms)
     partitions = epochs[topics.CHANGES.name].partitions
-    cache = ConversationCache(session, settings.stream.cached_members_max)
+    cache = ConversationCache(
+        session, settings.stream.cached_members_max, settings.stream.cached_packed_mb * 2**20
+    )
 
     async def on_revoked(*_: Any, **__: Any) -> None:
         log.info("partitions revoked: the cache is dropped")
@@ -136,6 +141,7 @@ def _app(settings: Settings) -> faust.App:
         value_serializer="raw",
         stream_wait_empty=False,
         stream_buffer_maxsize=BUFFERED_RECORDS,
+        consumer_group_instance_id=settings.stream.instance_id or None,
         broker_commit_interval=COMMIT_INTERVAL_S,
         broker_session_timeout=settings.kafka.session_timeout_s,
         broker_heartbeat_interval=settings.kafka.session_timeout_s / 3,
@@ -154,21 +160,54 @@ def _agent(app: faust.App, settings: Settings, topic: str, pipeline: Pipeline[An
     source = app.topic(topic, value_type=bytes, value_serializer="raw", key_serializer="raw")
     stream_settings = settings.stream
 
+    backlog = Backlog(
+        metrics.stream_lag_records.labels(topic),
+        metrics.stream_oldest_undone_seconds.labels(topic),
+        now_ms,
+    )
+    done: dict[int, int] = {}
+
     async def consume(stream: Any) -> None:  # StreamT does not declare noack_take
         batches: AsyncIterable[list[EventT[bytes]]] = stream.noack_take(
             stream_settings.batch_records, within=stream_settings.batch_wait_s
         )
         async for batch in batches:
             for part in _cut(batch):
+                records = [_record(event) for event in part]
+                backlog.took(min(record.at_ms for record in records))
                 try:
-                    await pipeline.process([_record(event) for event in part])
+                    await pipeline.process(records)
                 except Exception:
                     log.critical("a batch of %s could not be finished", topic, exc_info=True)
                     _end()
                 for event in part:
                     await stream.ack(event)
+                backlog.done(max(record.at_ms for record in records))
+                done.update((record.partition, record.offset + 1) for record in records)
+
+    async def on_revoked(*_: Any, **__: Any) -> None:
+        done.clear()  # whoever has them meanwhile gets further
+
+    async def counting() -> None:
+        while True:
+            await asyncio.sleep(LAG_INTERVAL_S)
+            backlog.left(await _behind(app, topic, done))
 
     app.agent(source, name=f"diffuse-{topic}", concurrency=1)(consume)
+    app.on_partitions_revoked.connect(on_revoked, weak=False)
+    app.task(counting)
+
+
+async def _behind(app: faust.App, topic: str, done: dict[int, int]) -> int:
+    """Records of a topic's assigned partitions that are not done, by the ends that the last fetches
+    told.
+    """
+    consumer, behind = app.consumer, 0
+    for tp in [tp for tp in consumer.assignment() if tp.topic == topic]:
+        reached = done.get(tp.partition, await consumer.position(tp))
+        # Both are None until the first fetch.
+        behind += max(0, (consumer.highwater(tp) or 0) - (reached or 0)) if reached else 0
+    return behind
 
 
 def _task(app: faust.App, sweep: Sweep, interval_s: float) -> None:

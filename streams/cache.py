@@ -2,6 +2,10 @@
 
 Nothing here is the truth: a conversation that is not in memory is read, and after a rebalance all
 are, because another worker may have changed them.
+
+Two parts, each with its bound: what was used last as objects, ready for the next event; what went
+out of use as bytes (`streams.packed`), a sixth of the size, because reading it again costs
+Cassandra three reads.
 """
 
 from __future__ import annotations
@@ -9,31 +13,49 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping
+from itertools import islice
 from typing import Final
 
 from infra.cassandra import conversation_heads, members_by_conversation
 from infra.cassandra.session import Session
-from infra.metrics import stream_cached_conversations
+from infra.metrics import stream_cached_conversations, stream_conversation_loads
 from schemas.events import ConversationEvent
 from schemas.heads import Head
 from streams.diffusion import Conversation, needs_members
+from streams.packed import OVERHEAD_BYTES, pack, unpack
 
 READS_IN_FLIGHT: Final = 32
 """Member lists read at once."""
 
+LET_GO_SHARE: Final = 16
+"""The packed are let go by a sixteenth at a time: the table is a plain one, half the size of an
+ordered one, in which finding the oldest entry means to step over the holes of those before."""
+
 
 class ConversationCache:
-    """Least recently used conversations, bounded by memberships held (one more a conversation)."""
+    """Least recently used conversations. `memberships_max` bounds those held as objects (one more a
+    conversation), `packed_bytes_max` the others.
+    """
 
-    def __init__(self, session: Session, memberships_max: int) -> None:
+    def __init__(self, session: Session, memberships_max: int, packed_bytes_max: int) -> None:
         self._session = session
         self._memberships_max = memberships_max
+        self._packed_bytes_max = packed_bytes_max
         self._held: OrderedDict[str, Conversation] = OrderedDict()
+        self._weights: dict[str, int] = {}
+        self._memberships = 0
+        self._used: set[str] = set()
+        self._packed: dict[str, bytes] = {}
+        self._packed_bytes = 0
         self._drops = 0
 
     def drop(self) -> None:
         """Forget everything; a batch under way keeps what it holds, and leaves nothing behind."""
         self._held.clear()
+        self._weights.clear()
+        self._used.clear()
+        self._packed.clear()
+        self._memberships = self._packed_bytes = 0
         self._drops += 1
 
     async def load(self, events: Mapping[str, list[ConversationEvent]]) -> dict[str, Conversation]:
@@ -41,8 +63,10 @@ class ConversationCache:
         them.
         """
         drops = self._drops
-        batch = {cid: self._held[cid] for cid in events if cid in self._held}
+        batch = {cid: held for cid in events if (held := self._recall(cid)) is not None}
         missing = [cid for cid in events if cid not in batch]
+        stream_conversation_loads.labels("memory").inc(len(batch))
+        stream_conversation_loads.labels("store").inc(len(missing))
         if missing:
             heads = await conversation_heads.read(self._session, missing)
             for conversation_id in missing:
@@ -61,7 +85,18 @@ class ConversationCache:
         for conversation_id, conversation in batch.items():
             self._held[conversation_id] = conversation
             self._held.move_to_end(conversation_id)
+        self._used.update(batch)
         return batch
+
+    def _recall(self, conversation_id: str) -> Conversation | None:
+        held = self._held.get(conversation_id)
+        if held is None and (packed := self._packed.pop(conversation_id, None)) is not None:
+            self._packed_bytes -= _bytes(conversation_id, packed)
+            held = unpack(conversation_id, packed)
+            # At once: a load that fails or is overtaken must not lose it.
+            self._held[conversation_id] = held
+            self._used.add(conversation_id)
+        return held
 
     async def _load_members(self, conversations: Mapping[str, Conversation]) -> None:
         slots = asyncio.Semaphore(READS_IN_FLIGHT)
@@ -84,9 +119,32 @@ class ConversationCache:
             conversations[conversation_id].head = head
 
     def trim(self) -> None:
-        """Let go of the least recently used until the bound holds; between batches only."""
-        held = sum(1 + len(c.members or ()) for c in self._held.values())
-        while held > self._memberships_max and self._held:
-            _, conversation = self._held.popitem(last=False)
-            held -= 1 + len(conversation.members or ())
-        stream_cached_conversations.set(len(self._held))
+        """Pack, and let go of, the least recently used until both bounds hold; between batches
+        only. Costs what was used since the last time, not what is held.
+        """
+        for conversation_id in self._used:
+            weight = _weight(self._held[conversation_id])
+            self._memberships += weight - self._weights.get(conversation_id, 0)
+            self._weights[conversation_id] = weight
+        self._used.clear()
+        while self._memberships > self._memberships_max:
+            conversation_id, conversation = self._held.popitem(last=False)
+            self._memberships -= self._weights.pop(conversation_id)
+            packed = pack(conversation)
+            self._packed[conversation_id] = packed
+            self._packed_bytes += _bytes(conversation_id, packed)
+        while self._packed_bytes > self._packed_bytes_max:
+            count = -(-len(self._packed) // LET_GO_SHARE)
+            for conversation_id in list(islice(self._packed, count)):
+                packed = self._packed.pop(conversation_id)
+                self._packed_bytes -= _bytes(conversation_id, packed)
+        stream_cached_conversations.labels("objects").set(len(self._held))
+        stream_cached_conversations.labels("packed").set(len(self._packed))
+
+
+def _weight(conversation: Conversation) -> int:
+    return 1 + len(conversation.members or ()) + len(conversation.left)
+
+
+def _bytes(conversation_id: str, packed: bytes) -> int:
+    return len(conversation_id) + len(packed) + OVERHEAD_BYTES

@@ -37,19 +37,25 @@ def producer(settings: KafkaSettings, client_id: str) -> Options:
     }
 
 
-def consumer(settings: KafkaSettings, client_id: str, group: str) -> Options:
-    """A consumer of the KIP-848 protocol: partitions move one by one, nothing stops the world.
+def consumer(settings: KafkaSettings, client_id: str, group: str, instance_id: str = "") -> Options:
+    """A consumer of the KIP-848 protocol: partitions move one by one, nothing stops the world. With
+    an `instance_id` they stay with it while it is away for less than a session.
 
     Offsets are committed by the program, after its effects. `isolation.level` is spelled out
     because records of aborted transactions are no changes.
     """
-    return common(settings, client_id) | {
-        "group.id": group,
-        "group.protocol": "consumer",
-        "enable.auto.commit": False,
-        "enable.auto.offset.store": False,
-        "auto.offset.reset": "earliest",
-        "isolation.level": "read_committed",
-        "fetch.wait.max.ms": 50,
-        "queued.max.messages.kbytes": 32_768,
-    }
+    member: Options = {"group.instance.id": instance_id} if instance_id else {}
+    return (
+        common(settings, client_id)
+        | member
+        | {
+            "group.id": group,
+            "group.protocol": "consumer",
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "auto.offset.reset": "earliest",
+            "isolation.level": "read_committed",
+            "fetch.wait.max.ms": 50,
+            "queued.max.messages.kbytes": 32_768,
+        }
+    )

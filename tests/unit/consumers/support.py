@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 from unittest.mock import patch
 
-from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, TopicPartition
+from confluent_kafka import OFFSET_INVALID, TIMESTAMP_LOG_APPEND_TIME, TopicPartition
 
 from consumers import materializer
 from consumers.materializer import Materializer
@@ -80,6 +80,22 @@ class ScriptedConsumer:
         for place in offsets:
             assert place.topic == CHANGES.name
             self.committed[place.partition] = place.offset
+
+    def assignment(self) -> list[TopicPartition]:
+        return [TopicPartition(CHANGES.name, partition) for partition in range(2)]
+
+    def position(self, places: list[TopicPartition]) -> list[TopicPartition]:
+        """Of a partition that nothing was read of, librdkafka knows none."""
+        return [
+            TopicPartition(
+                place.topic, place.partition, self.committed.get(place.partition, OFFSET_INVALID)
+            )
+            for place in places
+        ]
+
+    def get_watermark_offsets(self, _place: TopicPartition, *, cached: bool) -> tuple[int, int]:
+        assert cached, "nothing is asked over the network between batches"
+        return 0, 10
 
     def close(self) -> None:
         self.closed = True

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 from confluent_kafka import TIMESTAMP_CREATE_TIME, KafkaError, KafkaException
+from prometheus_client import REGISTRY
 
+from consumers import materializer
 from infra.kafka import dead_letters
 from infra.kafka.delivery import NotDelivered
 from schemas import topics
@@ -168,6 +170,15 @@ def test_the_loop_applies_batch_after_batch_and_closes() -> None:
     assert consumer.subscribed == [topics.CHANGES.name]
     assert consumer.committed == {0: 6, 1: 9}
     assert consumer.closed
+
+
+def test_what_is_behind_is_counted_from_what_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(materializer, "LAG_INTERVAL_S", 0.0)
+    first, *others = records()
+    stops = iter([False, True])
+    materializer_on(Cells(), ScriptedConsumer([[first, *others]])).run(lambda: next(stops))
+    # Of partition 0 six records of ten are done, of partition 1 nine.
+    assert REGISTRY.get_sample_value("diffusion_materializer_lag_records") == 4 + 1
 
 
 def test_a_batch_that_fails_closes_the_consumer() -> None:

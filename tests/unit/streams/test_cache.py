@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from infra.cassandra import conversation_heads, members_by_conversation
 from schemas.events import ConversationEvent, MembersJoined, Message, Reconsider
 from schemas.heads import Head, Mode
 from streams.cache import ConversationCache
+from streams.packed import OVERHEAD_BYTES
 from tests.unit.infra.cassandra.support import Cells
 from tests.unit.streams.support import T0, run
 
@@ -61,12 +64,12 @@ def test_a_head_that_moved_while_members_were_read_is_the_one_that_counts() -> N
 
     cells = Moving()
     group(cells, "sg_1", "ann", mode=Mode.READ)
-    found = run(ConversationCache(cells, 10).load(asked(joined("sg_1"))))
+    found = run(ConversationCache(cells, 10, 0).load(asked(joined("sg_1"))))
     assert found["sg_1"].head.mode is Mode.WRITE
 
 
 def test_an_unknown_conversation_is_new_and_empty() -> None:
-    found = run(ConversationCache(Cells(), 10).load(asked(message("sg_1"))))
+    found = run(ConversationCache(Cells(), 10, 0).load(asked(message("sg_1"))))
     assert found["sg_1"].head == Head("sg_1")
     assert found["sg_1"].members == set()
 
@@ -74,7 +77,7 @@ def test_an_unknown_conversation_is_new_and_empty() -> None:
 def test_what_is_held_is_not_read_again() -> None:
     cells = Cells()
     group(cells, "sg_1", "ann", "bob")
-    cache = ConversationCache(cells, 10)
+    cache = ConversationCache(cells, 10, 0)
     first = run(cache.load(asked(message("sg_1"))))
     cells.reads.clear()
     assert run(cache.load(asked(message("sg_1"))))["sg_1"] is first["sg_1"]
@@ -85,14 +88,14 @@ def test_members_who_left_are_none() -> None:
     cells = Cells()
     group(cells, "sg_1", "ann", "bob")
     cells.apply(members_by_conversation.member(cells, "sg_1", "bob", is_member=False, stamp=2))
-    found = run(ConversationCache(cells, 10).load(asked(message("sg_1"))))
+    found = run(ConversationCache(cells, 10, 0).load(asked(message("sg_1"))))
     assert found["sg_1"].members == {"ann"}
 
 
 def test_a_message_of_a_read_conversation_reads_no_members() -> None:
     cells = Cells()
     group(cells, "sg_1", "ann", mode=Mode.READ)
-    found = run(ConversationCache(cells, 10).load(asked(message("sg_1"))))
+    found = run(ConversationCache(cells, 10, 0).load(asked(message("sg_1"))))
     assert found["sg_1"].members is None
     assert tables_read(cells) == ["conversation_heads"]
 
@@ -100,7 +103,7 @@ def test_a_message_of_a_read_conversation_reads_no_members() -> None:
 def test_messages_of_a_read_conversation_never_read_members_however_many_batches() -> None:
     cells = Cells()
     group(cells, "sg_1", "ann", "bob", mode=Mode.READ)
-    cache = ConversationCache(cells, 10)
+    cache = ConversationCache(cells, 10, 0)
     for _ in range(3):
         found = run(cache.load(asked(*[message("sg_1")] * 5)))
         cache.trim()
@@ -112,7 +115,7 @@ def test_a_switch_can_only_be_decided_on_with_the_members_at_hand() -> None:
     """What is reconsidered may return, and then everybody gets a fence."""
     cells = Cells()
     group(cells, "sg_1", "ann", "bob", mode=Mode.READ)
-    found = run(ConversationCache(cells, 10).load(asked(message("sg_1"), Reconsider("sg_1"))))
+    found = run(ConversationCache(cells, 10, 0).load(asked(message("sg_1"), Reconsider("sg_1"))))
     assert found["sg_1"].members == {"ann", "bob"}
 
 
@@ -120,14 +123,14 @@ def test_a_switch_can_only_be_decided_on_with_the_members_at_hand() -> None:
 def test_whoever_is_diffused_to_is_known(mode: Mode) -> None:
     cells = Cells()
     group(cells, "sg_1", "ann", mode=mode)
-    found = run(ConversationCache(cells, 10).load(asked(message("sg_1"))))
+    found = run(ConversationCache(cells, 10, 0).load(asked(message("sg_1"))))
     assert found["sg_1"].members == {"ann"}
 
 
 def test_members_are_read_once_an_event_needs_them() -> None:
     cells = Cells()
     group(cells, "sg_1", "ann", mode=Mode.READ)
-    cache = ConversationCache(cells, 10)
+    cache = ConversationCache(cells, 10, 0)
     run(cache.load(asked(message("sg_1"))))
     cells.reads.clear()
     found = run(cache.load(asked(message("sg_1"), joined("sg_1"))))
@@ -138,7 +141,7 @@ def test_members_are_read_once_an_event_needs_them() -> None:
 def test_a_drop_forgets_everything() -> None:
     cells = Cells()
     group(cells, "sg_1", "ann")
-    cache = ConversationCache(cells, 10)
+    cache = ConversationCache(cells, 10, 0)
     run(cache.load(asked(message("sg_1"))))
     cache.drop()
     group(cells, "sg_1", "bob")
@@ -163,7 +166,7 @@ def test_what_was_read_before_a_drop_is_not_kept_after_it() -> None:
         interrupted = False
 
     cells = Slow()
-    cells.cache = ConversationCache(cells, 10)
+    cells.cache = ConversationCache(cells, 10, 0)
     group(cells, "sg_1", "ann")
     assert run(cells.cache.load(asked(message("sg_1"))))["sg_1"].members == {"ann"}
     group(cells, "sg_1", "bob")
@@ -174,7 +177,7 @@ def test_the_least_recently_used_are_let_go_first() -> None:
     cells = Cells()
     for name in ("sg_1", "sg_2", "sg_3"):
         group(cells, name, "ann", "bob")
-    cache = ConversationCache(cells, 6)  # two conversations of two members
+    cache = ConversationCache(cells, 6, 0)  # two conversations of two members
     for name in ("sg_1", "sg_2", "sg_1", "sg_3"):
         run(cache.load(asked(message(name))))
     cache.trim()
@@ -188,9 +191,83 @@ def test_the_least_recently_used_are_let_go_first() -> None:
 def test_one_conversation_above_the_bound_is_held_for_its_batch_only() -> None:
     cells = Cells()
     group(cells, "sg_1", *(f"user{n}" for n in range(20)))
-    cache = ConversationCache(cells, 5)
+    cache = ConversationCache(cells, 5, 0)
     assert len(run(cache.load(asked(message("sg_1"))))["sg_1"].members or ()) == 20
     cache.trim()
     cells.reads.clear()
     run(cache.load(asked(message("sg_1"))))
     assert tables_read(cells) == FROM_NOTHING
+
+
+def test_what_is_out_of_use_is_packed_and_not_read_again() -> None:
+    cells = Cells()
+    for name in ("sg_1", "sg_2", "sg_3"):
+        group(cells, name, "ann", "bob")
+    cache = ConversationCache(cells, 3, 10_000)  # one conversation of two members
+    for name in ("sg_1", "sg_2", "sg_3"):
+        run(cache.load(asked(message(name))))
+        cache.trim()
+    cells.reads.clear()
+    for name in ("sg_1", "sg_2", "sg_3"):
+        assert run(cache.load(asked(message(name))))[name].members == {"ann", "bob"}
+        cache.trim()
+    assert cells.reads == []
+
+
+def test_what_changed_in_a_batch_is_packed_as_it_is_then() -> None:
+    cache = ConversationCache(Cells(), 0, 10_000)
+    found = run(cache.load(asked(message("sg_1"))))["sg_1"]
+    found.changed_members().add("eve")
+    found.left.add("ann")
+    found.head = Head("sg_1", max_seq=7)
+    cache.trim()
+    again = run(cache.load(asked(message("sg_1"))))["sg_1"]
+    assert again is not found
+    assert (again.members, again.left, again.head.max_seq) == ({"eve"}, {"ann"}, 7)
+
+
+def test_a_drop_forgets_the_packed_too() -> None:
+    cells = Cells()
+    group(cells, "sg_1", "ann")
+    cache = ConversationCache(cells, 0, 10_000)
+    run(cache.load(asked(message("sg_1"))))
+    cache.trim()
+    cache.drop()
+    group(cells, "sg_1", "bob")
+    assert run(cache.load(asked(message("sg_1"))))["sg_1"].members == {"ann", "bob"}
+    cache.trim()
+
+
+def test_the_packed_are_bounded_and_the_oldest_go_first() -> None:
+    cells = Cells()
+    cache = ConversationCache(cells, 0, 3_000)
+    for number in range(50):
+        run(cache.load(asked(message(f"sg_{number}"))))
+        cache.trim()
+        assert cache._packed_bytes <= 3_000
+    cells.reads.clear()
+    run(cache.load(asked(message("sg_49"))))
+    assert cells.reads == []
+    run(cache.load(asked(message("sg_1"))))
+    assert tables_read(cells) == FROM_NOTHING
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(0, 4), st.booleans()), max_size=40)
+)
+def test_what_is_counted_is_what_is_held(steps: list[tuple[str, int, bool]]) -> None:
+    cache = ConversationCache(Cells(), 8, 900)
+    for name, members, dropped in steps:
+        if dropped and members == 0:
+            cache.drop()
+        found = run(cache.load(asked(message(name))))[name]
+        found.changed_members().update(f"user{number}" for number in range(members))
+        if dropped and members == 1:
+            cache.drop()  # in the middle of a batch
+        cache.trim()
+        held = sum(1 + len(one.members or ()) + len(one.left) for one in cache._held.values())
+        assert cache._memberships == held <= 8
+        assert cache._weights.keys() == cache._held.keys()
+        sizes = (len(key) + len(one) + OVERHEAD_BYTES for key, one in cache._packed.items())
+        assert cache._packed_bytes == sum(sizes) <= 900
+        assert not cache._held.keys() & cache._packed.keys()

@@ -50,7 +50,7 @@ class Kept:
 
 
 def conversations(sink: Kept, epochs: Any = EPOCHS) -> ConversationPipeline:
-    cache = ConversationCache(Cells(), 100)
+    cache = ConversationCache(Cells(), 100, 0)
     return ConversationPipeline(
         sink, epochs, lambda: T0, cache=cache, partitions=PARTITIONS, rules=RULES
     )

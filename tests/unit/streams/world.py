@@ -250,7 +250,7 @@ class World:
     def _conversation_worker(self) -> tuple[ConversationPipeline, WorldSink, Link]:
         link = Link(self)
         sink = WorldSink(self, link)
-        cache = ConversationCache(self.cells, 1_000)
+        cache = ConversationCache(self.cells, CACHED_MEMBERS_MAX, CACHED_BYTES_MAX)
         pipeline = ConversationPipeline(
             sink, EPOCHS, self.clock, cache=cache, partitions=PARTITIONS, rules=self.rules
         )
@@ -453,3 +453,9 @@ def _conversation(head: Head, members: Any, left: Any) -> Conversation:
     found = Conversation(head, members)
     found.left = set(left)
     return found
+
+
+CACHED_MEMBERS_MAX = 4
+"""Few, so that conversations are packed, unpacked and forgotten between batches."""
+
+CACHED_BYTES_MAX = 600
