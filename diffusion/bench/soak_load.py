@@ -25,14 +25,14 @@ USERS_SHARE: Final = 0.3
 USERS_MIN: Final = 1_000
 GROUPS: Final = 1_000
 GROUP_MEMBERS: Final = 20
-GROUP_RATE: Final = 0.02
+GROUP_RATE: Final = 0.01
 """Share of events that are messages of groups."""
 
-AGAIN_RATE: Final = 0.10
+AGAIN_RATE: Final = 0.05
 """Share of events that are further messages of chats."""
 
-READ_RATE: Final = 0.13
-"""Share of events that are read markers. What is left opens chats: three quarters."""
+READ_RATE: Final = 0.09
+"""Share of events that are read markers. What is left opens chats: 85 of 100."""
 
 LATELY: Final = 20_000
 """Chats opened last: those that a cache still holds, if it is any good."""
