@@ -25,7 +25,11 @@ from streams.diffusion import Conversation, needs_members
 from streams.packed import OVERHEAD_BYTES, pack, unpack
 
 READS_IN_FLIGHT: Final = 32
-"""Member lists read at once."""
+"""Long member lists read at once."""
+
+MEMBERS_TOGETHER_MAX: Final = 50
+"""Lists up to so long are read many at a time: a hundred of them are a page, as one long list may
+be. One after the other, the lists of new chats were half of all that the worker did."""
 
 LET_GO_SHARE: Final = 16
 """The packed are let go by a sixteenth at a time: the table is a plain one, half the size of an
@@ -99,18 +103,24 @@ class ConversationCache:
         return held
 
     async def _load_members(self, conversations: Mapping[str, Conversation]) -> None:
+        if not conversations:
+            return
         slots = asyncio.Semaphore(READS_IN_FLIGHT)
 
         async def load(conversation: Conversation) -> None:
             async with slots:
-                present, left = await members_by_conversation.read(
+                conversation.members, conversation.left = await members_by_conversation.read(
                     self._session, conversation.head.conversation_id
                 )
-                conversation.members, conversation.left = set(present), set(left)
 
-        await asyncio.gather(*map(load, conversations.values()))
-        if not conversations:
-            return
+        async def load_short(short: Mapping[str, Conversation]) -> None:
+            found = await members_by_conversation.read_many(self._session, list(short))
+            for conversation_id, conversation in short.items():
+                members = found.get(conversation_id, (set(), set()))
+                conversation.members, conversation.left = members
+
+        short, long = _by_length(conversations)
+        await asyncio.gather(load_short(short), *map(load, long))
         # Heads once more: they are written before members, so they are read after them. A worker
         # that was replaced without knowing may have switched the conversation in between; with its
         # members and the mode from before, nobody would be told of the next message.
@@ -140,6 +150,20 @@ class ConversationCache:
                 self._packed_bytes -= _bytes(conversation_id, packed)
         stream_cached_conversations.labels("objects").set(len(self._held))
         stream_cached_conversations.labels("packed").set(len(self._packed))
+
+
+def _by_length(
+    conversations: Mapping[str, Conversation],
+) -> tuple[dict[str, Conversation], list[Conversation]]:
+    """Those whose members are few, by id, and the others. The count may be behind: of a list that
+    is longer, more pages are read.
+    """
+    short = {
+        conversation_id: conversation
+        for conversation_id, conversation in conversations.items()
+        if conversation.head.member_count <= MEMBERS_TOGETHER_MAX
+    }
+    return short, [one for cid, one in conversations.items() if cid not in short]
 
 
 def _weight(conversation: Conversation) -> int:

@@ -285,3 +285,38 @@ def growth(*, seed: int = 1, plot: Path | None = None, json: Json = False) -> No
     else:
         show_growth(outcome)
     _fail_unless(outcome.held)
+
+
+@bench.command
+def soak(
+    *,
+    minutes: float = 20.0,
+    conversations: int = 1_000_000,
+    seed: int = 1,
+    json: Json = False,
+) -> None:
+    """Touch very many conversations for a long time: memory of the workers, and its slope.
+
+    On servers of its own. Exit code 1 if a bound does not hold.
+
+    Parameters
+    ----------
+    minutes
+        At least so long; twice as long if the conversations are not touched by then.
+    conversations
+        Distinct conversations to be touched.
+    seed
+        Draws users, who writes what, and which devices are checked.
+
+    """
+    from diffusion.bench import soak as measured
+    from diffusion.bench.report_soak import show_soak
+    from diffusion.console import Console
+    from infra.settings import load
+
+    outcome = measured.run(load(), measured.Plan(minutes, conversations, seed), Console())
+    if json:
+        print_json(outcome.as_json())
+    else:
+        show_soak(outcome)
+    _fail_unless(outcome.held)

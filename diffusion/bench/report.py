@@ -109,7 +109,7 @@ def show_sync(found: sync.Outcome) -> None:
         "requests and its transport are counted as round trips only. The load of the machine was "
         f"{found.load:.1f} before."
     )
-    _print_held(console, found.held, found.differences)
+    print_held(console, found.held, found.differences)
 
 
 def _print_throughput(console: Console, found: Sequence[Throughput]) -> None:
@@ -168,7 +168,7 @@ def show_correction(found: correction.Outcome) -> None:
         f"alone, for who knows how many rows differ. The root makes a request {found.root.request} "
         f"bytes longer, and an answer {found.root.answer}."
     )
-    _print_held(console, found.held, found.differences)
+    print_held(console, found.held, found.differences)
 
 
 def show_recovery(found: recovery.Outcome) -> None:
@@ -197,7 +197,7 @@ def show_recovery(found: recovery.Outcome) -> None:
     )
     for one in found.wrong_paths:
         console.print(one, markup=False)
-    _print_held(console, found.held, found.differences)
+    print_held(console, found.held, found.differences)
 
 
 def show_write(found: write.Outcome) -> None:
@@ -228,7 +228,7 @@ def show_write(found: write.Outcome) -> None:
     memory = ", ".join(f"{name} {peak:.0f}" for name, peak in found.peak_memory_mb.items())
     console.print(f"Largest resident memory, MB: {memory}.")
     console.print(found.machine, markup=False)
-    _print_held(console, found.held, found.differences)
+    print_held(console, found.held, found.differences)
 
 
 def show_latency(found: latency.Outcome) -> None:
@@ -274,7 +274,8 @@ def _table(first: str, *others: str) -> Table:
     return table
 
 
-def _print_held(console: Console, held: dict[str, bool], differences: tuple[str, ...]) -> None:
+def print_held(console: Console, held: dict[str, bool], differences: tuple[str, ...]) -> None:
+    """Print bounds, and what was found otherwise than the oracle says."""
     table = _table("bound", "held")
     for name, holds in held.items():
         table.add_row(name, "yes" if holds else "NO")

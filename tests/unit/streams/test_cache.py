@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from infra.cassandra import conversation_heads, members_by_conversation
 from schemas.events import ConversationEvent, MembersJoined, Message, Reconsider
 from schemas.heads import Head, Mode
-from streams.cache import ConversationCache
+from streams.cache import MEMBERS_TOGETHER_MAX, ConversationCache
 from streams.packed import OVERHEAD_BYTES
 from tests.unit.infra.cassandra.support import Cells
 from tests.unit.streams.support import T0, run
@@ -271,3 +271,25 @@ def test_what_is_counted_is_what_is_held(steps: list[tuple[str, int, bool]]) -> 
         sizes = (len(key) + len(one) + OVERHEAD_BYTES for key, one in cache._packed.items())
         assert cache._packed_bytes == sum(sizes) <= 900
         assert not cache._held.keys() & cache._packed.keys()
+
+
+def test_short_lists_are_read_together_and_long_ones_one_by_one() -> None:
+    cells = Cells()
+    chats = [f"si_{n}" for n in range(150)]
+    for name in chats:
+        group(cells, name, "ann", f"bob{name}")
+    cells.apply(members_by_conversation.member(cells, "si_7", "ann", is_member=False, stamp=2))
+    for name in ("sg_1", "sg_2"):
+        users = [f"user{n}" for n in range(MEMBERS_TOGETHER_MAX + 1)]
+        group(cells, name, *users)
+        cells.apply(conversation_heads.member_count(cells, name, len(users), 1))
+    every = [*chats, "sg_1", "sg_2", "si_new"]
+    found = run(ConversationCache(cells, 10, 0).load(asked(*map(message, every))))
+    assert found["si_7"].members == {"bobsi_7"}
+    assert found["si_7"].left == {"ann"}
+    assert found["si_9"].members == {"ann", "bobsi_9"}
+    assert len(found["sg_2"].members or ()) == MEMBERS_TOGETHER_MAX + 1
+    assert found["si_new"].members == set()
+    read = [one.cql for one in cells.reads]
+    assert read.count(members_by_conversation.SELECT_MANY) == 2
+    assert read.count(members_by_conversation.SELECT_ALL) == 2
