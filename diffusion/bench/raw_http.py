@@ -7,7 +7,7 @@ answers must have a `Content-Length`, as those of the API do.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Self
 
 from schemas.errors import RetryableError
@@ -18,17 +18,30 @@ _LENGTH: Final = b"content-length:"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Status and body as they came."""
+    """Status and body as they came. `head` has what stands above the body, unread."""
 
     status: int
     body: bytes
+    head: bytes = field(default=b"", compare=False)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Headers by their names in lower case."""
+        lines = self.head.decode("latin-1").split("\r\n")[1:]
+        parted = (line.partition(":") for line in lines)
+        return {name.strip().lower(): value.strip() for name, _, value in parted}
 
 
-def request_bytes(path: str, host: str, token: str, body: bytes, content_type: str) -> bytes:
-    """A POST as it goes over the line; asks for an answer of the same type, uncompressed."""
+def request_bytes(
+    path: str, host: str, token: str, body: bytes, content_type: str, *, accept_encoding: str = ""
+) -> bytes:
+    """A POST as it goes over the line; asks for an answer of the same type, and uncompressed unless
+    `accept_encoding` says otherwise.
+    """
+    codings = f"Accept-Encoding: {accept_encoding}\r\n" if accept_encoding else ""
     head = (
         f"POST {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n"
-        f"Content-Type: {content_type}\r\nAccept: {content_type}\r\n"
+        f"Content-Type: {content_type}\r\nAccept: {content_type}\r\n{codings}"
         f"Content-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
@@ -84,7 +97,8 @@ class Connection(asyncio.Protocol):
         if len(self._received) < body_to:
             return
         status = int(self._received[9:12])
-        answer = Answer(status, bytes(self._received[body_at:body_to]))
+        body, head = bytes(self._received[body_at:body_to]), bytes(self._received[:end])
+        answer = Answer(status, body, head)
         del self._received[:body_to]
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(answer)
