@@ -320,3 +320,45 @@ def soak(
     else:
         show_soak(outcome)
     _fail_unless(outcome.held)
+
+
+@bench.command(name="storm")
+def bench_storm(
+    *,
+    users: int = 5_000,
+    seconds: float = 10.0,
+    writes: float = 200.0,
+    conversations: int = 10_000,
+    seed: int = 1,
+    json: Json = False,
+) -> None:
+    """Let everybody reconnect at once through one API process while writes go on.
+
+    Starts servers of its own. Exit code 1 if a bound does not hold.
+
+    Parameters
+    ----------
+    users
+        Users, one device each, with some 50 conversations.
+    seconds
+        Within so many seconds they come back.
+    writes
+        Messages a second meanwhile.
+    conversations
+        Conversations of the few users who have very many, and of ordinary sync beside it.
+    seed
+        Draws who is in which conversation, what changes, and when each device comes back.
+
+    """
+    from diffusion.bench import storm as measured
+    from diffusion.bench.report_storm import show_storm
+    from diffusion.console import Console
+    from infra.settings import load
+
+    plan = measured.Plan(users, seconds, writes, conversations, seed)
+    outcome = measured.run(load(), plan, Console())
+    if json:
+        print_json(outcome.as_json())
+    else:
+        show_storm(outcome)
+    _fail_unless(outcome.held)
