@@ -24,12 +24,24 @@ class Answer:
     body: bytes
     head: bytes = field(default=b"", compare=False)
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """Headers by their names in lower case."""
+        lines = self.head.decode("latin-1").split("\r\n")[1:]
+        parted = (line.partition(":") for line in lines)
+        return {name.strip().lower(): value.strip() for name, _, value in parted}
 
-def request_bytes(path: str, host: str, token: str, body: bytes, content_type: str) -> bytes:
-    """A POST as it goes over the line; asks for an answer of the same type, uncompressed."""
+
+def request_bytes(
+    path: str, host: str, token: str, body: bytes, content_type: str, *, accept_encoding: str = ""
+) -> bytes:
+    """A POST as it goes over the line; asks for an answer of the same type, and uncompressed unless
+    `accept_encoding` says otherwise.
+    """
+    codings = f"Accept-Encoding: {accept_encoding}\r\n" if accept_encoding else ""
     head = (
         f"POST {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n"
-        f"Content-Type: {content_type}\r\nAccept: {content_type}\r\n"
+        f"Content-Type: {content_type}\r\nAccept: {content_type}\r\n{codings}"
         f"Content-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body

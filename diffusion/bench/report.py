@@ -263,7 +263,7 @@ def show_latency(found: latency.Outcome) -> None:
     memory = ", ".join(f"{name} {peak:.0f}" for name, peak in found.peak_memory_mb.items())
     console.print(f"Largest resident memory, MB: {memory}.")
     console.print(found.machine, markup=False)
-    _print_held(console, found.held, found.differences)
+    print_held(console, found.held, found.differences)
 
 
 def _table(first: str, *others: str) -> Table:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from diffusion.bench.report import _print_held
+from diffusion.bench.report import print_held
 from diffusion.bench.storm import Outcome
 
 
@@ -38,4 +38,4 @@ def show_storm(found: Outcome) -> None:
     memory = ", ".join(f"{name} {peak:.0f}" for name, peak in found.peak_memory_mb.items())
     console.print(f"Largest resident memory, MB: {memory}.")
     console.print(found.machine, markup=False)
-    _print_held(console, found.held, found.differences)
+    print_held(console, found.held, found.differences)
