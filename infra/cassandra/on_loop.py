@@ -17,7 +17,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 from cassandra import DependencyException
 
@@ -101,7 +101,7 @@ class HomedConnection(LibevConnection):  # type: ignore[misc]  # the driver has 
     @classmethod
     def of(cls, home: Home) -> type[HomedConnection]:
         """Class of connections with that home."""
-        return type("SessionConnection", (cls,), {"home": home})
+        return cast("type[HomedConnection]", type("SessionConnection", (cls,), {"home": home}))
 
     @classmethod
     def create_timer(cls, timeout: float, callback: Callable[[], object]) -> Timer:
