@@ -209,6 +209,7 @@ def config(app: Any, host: str, port: int) -> uvicorn.Config:
         port=port,
         log_level="warning",
         access_log=False,
+        proxy_headers=False,  # nobody here asks for addresses
         server_header=False,  # it tells whoever asks what to try, and travels with every answer
         loop="uvloop",
         http=Http,

@@ -46,7 +46,7 @@ class SyncRoute:
         try:
             headers, body = await self._answer(scope["headers"], receive)
         except Exception as error:  # noqa: BLE001  # whatever it is, the client gets an answer
-            refusal = refusal_of(scope["method"], scope["path"], error)
+            refusal = refusal_of("POST", scope["path"], error)
             status, headers, body = refusal.status, refusal.raw_headers(), refusal.body
         headers.append((b"content-length", b"%d" % len(body)))
         await send({"type": "http.response.start", "status": status, "headers": headers})

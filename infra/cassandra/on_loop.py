@@ -3,8 +3,8 @@
 The driver has a thread for its sockets and timers. Under load that thread and the event loop of a
 server take Python's lock from each other several times for every read: to be woken and write, to be
 woken and read, to set the time-out, to hand over the rows. A loop that is given a connection does
-all of it where it stands: it sends at once, is told by the system when an answer came, and runs
-the driver's callbacks itself. A server process answers half as many requests again.
+all of it where it stands: it sends what one round of its work asks for in one piece, is told by the
+system when answers came, and runs the driver's callbacks itself.
 
 What the driver does while it connects, reconnects or looks around stays in its own threads, which
 wait for answers that the loop reads for them. So the loop must never wait for the driver: whoever
@@ -14,9 +14,10 @@ is on it prepares statements in a thread (`Session.aread` does).
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol, cast
 
 from cassandra import DependencyException
 
@@ -24,6 +25,9 @@ try:
     from cassandra.io.libevreactor import LibevConnection
 except (ImportError, DependencyException):  # not in the driver's wheels for every system
     LibevConnection = object
+
+READ_BYTES: Final = 16_384
+"""Taken from a socket at once: the answers of one round of a busy loop. The driver takes 4,096."""
 
 
 class Timer(Protocol):
@@ -87,6 +91,7 @@ class HomedConnection(LibevConnection):  # type: ignore[misc]  # the driver has 
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self._moved = self._ending = False
+        self._outbox: list[bytes] = []
         self._moving = threading.Lock()
         # Held while bytes are sent: a message is sent whole before the next one begins.
         self._sending = threading.RLock()
@@ -96,7 +101,7 @@ class HomedConnection(LibevConnection):  # type: ignore[misc]  # the driver has 
     @classmethod
     def of(cls, home: Home) -> type[HomedConnection]:
         """Class of connections with that home."""
-        return type("SessionConnection", (cls,), {"home": home})
+        return cast("type[HomedConnection]", type("SessionConnection", (cls,), {"home": home}))
 
     @classmethod
     def create_timer(cls, timeout: float, callback: Callable[[], object]) -> Timer:
@@ -123,6 +128,9 @@ class HomedConnection(LibevConnection):  # type: ignore[misc]  # the driver has 
 
     def _arrive(self) -> None:
         if not self.is_closed and self.home.loop is not None:
+            # What is sent is whole already: to wait for more to go with it only delays it.
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.in_buffer_size = READ_BYTES
             self.home.loop.add_reader(self._socket.fileno(), self._readable)
 
     def _readable(self) -> None:
@@ -144,9 +152,20 @@ class HomedConnection(LibevConnection):  # type: ignore[misc]  # the driver has 
             super().handle_write(watcher, revents, errno)
 
     def push(self, data: bytes) -> None:
-        """Send, at once if the loop asks and nothing waits before it."""
+        """Send; what the loop asks goes when its present round of work is done."""
+        if self.home.loop is None or not self.home.is_here():
+            with self._sending:
+                super().push(data)
+            return
+        self._outbox.append(data)
+        if len(self._outbox) == 1:
+            self.home.loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        data = b"".join(self._outbox)
+        self._outbox.clear()
         with self._sending:
-            if not self.deque and self.home.is_here():
+            if not self.deque:
                 data = data[self._sent(data) :]
             if data:
                 super().push(data)

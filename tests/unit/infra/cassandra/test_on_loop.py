@@ -145,12 +145,22 @@ def test_messages_are_whole_whoever_sends_and_however_slow_the_reader_is() -> No
     with_line(use)
 
 
-def test_a_message_of_the_loop_is_sent_at_once() -> None:
+def test_messages_of_one_round_of_the_loop_go_together(monkeypatch: pytest.MonkeyPatch) -> None:
     async def use(line: Line) -> None:
         await line.moved()
-        line.connection.push(b"now")
+        sent: list[bytes] = []
+        send = line.connection._sent
+
+        def noting(data: bytes) -> int:
+            sent.append(data)
+            return int(send(data))
+
+        monkeypatch.setattr(line.connection, "_sent", noting)
+        for part in (b"one ", b"two ", b"three"):
+            line.connection.push(part)
+        await until(lambda: line.peer.got == b"one two three")
+        assert sent == [b"one two three"]
         assert not line.connection.deque
-        await until(lambda: line.peer.got == b"now")
 
     with_line(use)
 

@@ -15,6 +15,7 @@ import pytest
 from cassandra import InvalidRequest, OperationTimedOut
 
 from infra.cassandra import session as session_module
+from infra.cassandra.on_loop import Home
 from infra.cassandra.session import WRITE_DEADLINE_S, Session, StoreRefused, StoreUnavailable
 
 LATE_S = 10.0
@@ -62,6 +63,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def session_on(driver: Driver) -> Session:
     session = Session.__new__(Session)
     session._session = driver
+    session._home = Home()
     return session
 
 
