@@ -54,7 +54,7 @@ CHEAPER: Final = 10
 CALM_AT_ONCE: Final = 16
 """Devices that sync at the same time when there is no storm."""
 
-LEAD_S: Final = 8.0
+LEAD_S: Final = 12.0
 """Until the storm begins: a process starts meanwhile, and reads what its devices hold."""
 
 TICK_S: Final = 0.01

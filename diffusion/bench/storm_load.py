@@ -88,9 +88,12 @@ def _run(
         raise PermanentError(f"So many devices need {wanted:,} open files: raise `ulimit -Hn`.")
     # A collection here is a pause that a device would have to wait for.
     gc.disable()
-    before_s = time.process_time()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        visits = runner.run(_Devices(host, port, start_s, at_once).visit(devices))
+    try:
+        before_s = time.process_time()
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            visits = runner.run(_Devices(host, port, start_s, at_once).visit(devices))
+    finally:
+        gc.enable()
     return Load(tuple(visits), monotonic_s() - start_s, time.process_time() - before_s)
 
 

@@ -72,3 +72,12 @@ def test_a_request_says_what_it_is() -> None:
     lines = head.decode().split("\r\n")
     assert lines[0] == "POST /v1/sync HTTP/1.1"
     assert {"Authorization: Bearer t", "Content-Length: 2"} <= set(lines)
+
+
+def test_headers_of_an_answer_are_read_by_their_names() -> None:
+    assert Answer(200, b"", ANSWER.partition(b"\r\n\r\n")[0]).headers == {
+        "content-type": "x",
+        "content-length": "5",
+    }
+    request = request_bytes("/v1/sync", "h:1", "t", b"", "x", accept_encoding="zstd, gzip")
+    assert b"\r\nAccept-Encoding: zstd, gzip\r\n" in request
