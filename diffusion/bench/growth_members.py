@@ -62,6 +62,14 @@ EVENTS_PER_RECORD: Final = 20
 READ_EVENTS: Final = 1_000
 """Messages of a round to groups that are READ: the six of them would be done in a millisecond."""
 
+JOINED_AT_ONCE: Final = 20_000
+JOINS_AT_ONCE_MIN: Final = 20
+"""Members, and events, of a batch of joins: a batch is held in memory."""
+
+WARM_UP: Final = (100, 20_000)
+"""Members of groups, and marks a round, of a first size that does not count: a Cassandra that was
+just started is still compiling."""
+
 UNPACED: Final = 1e9
 """Users a second for whom joins are let through: they are no part of what is measured."""
 
@@ -117,7 +125,7 @@ class Plan:
 
     members: int
     marks: int
-    seed: int
+    seed: str
     members_max: int
 
     @property
@@ -127,7 +135,7 @@ class Plan:
         users = [str(FIRST_USER + number) for number in range(USERS)]
         return [
             Group(
-                ids.group(f"{self.seed}_{self.members}_{number}"),
+                ids.group(f"{self.seed.replace('/', '_')}_{self.members}_{number}"),
                 tuple(sorted(rng.sample(users, self.members))),
             )
             for number in range(max(1, self.marks // self.members))
@@ -164,11 +172,13 @@ def measure(
     ) as system:
         bound, oracle, points = settings.policy.members_max, Oracle(), []
         pids = (system.processes.pid("materializer-1"), cassandra_pid(settings))
-        with console.progress("members of groups", total=len(SIZES)) as update:
-            for place, size in enumerate(SIZES):
-                plan = Plan(size, MARKS, seed, bound)
+        warm_up = Plan(*WARM_UP, f"{seed}/warm-up", bound)
+        plans = [warm_up, *(Plan(size, MARKS, str(seed), bound) for size in SIZES)]
+        with console.progress("members of groups", total=len(plans)) as update:
+            for place, plan in enumerate(plans):
                 told, _ = children.run(tell, settings, plan, place, *pids)
-                points.append(told.point(size, bound))
+                if plan is not warm_up:
+                    points.append(told.point(plan.members, bound))
                 for event in _events(plan):
                     oracle.apply(event)
                 update(advance=1)
@@ -233,7 +243,8 @@ class _Teller:
 
     async def run(self) -> Told:
         """Joins first, then the rounds; what the rounds cost together."""
-        await self._process(self._plan.joins(), 20)
+        at_once = max(JOINED_AT_ONCE // self._plan.members, JOINS_AT_ONCE_MIN)
+        await self._process(self._plan.joins(), min(BATCH_EVENTS, at_once))
         self._wait_readable()
         events = marks = records = 0
         stream_ms = 0.0

@@ -235,6 +235,8 @@ def measure(settings: Settings, folder: Path, console: Console) -> tuple[Series,
             console.progress("windows in the index", total=len(SIZES)) as update,
             Prober(system, cassandra_pid(settings)) as prober,
         ):
+            # Not counted: servers that were just started are still compiling.
+            prober.measure({pasts[0].user: pasts[0].cursor()})
             for past in pasts:
                 points.append(bench.point(past, prober))
                 update(advance=1)
