@@ -66,11 +66,9 @@ class Outcome:
             for name, holds in series.held.items()
         }
         found["members: READ tells nobody"] = all(
-            point.costs["marks_per_message"] <= READ_MARKS_MAX
+            marks <= READ_MARKS_MAX
             for series in self.series
-            if series.name == "members"
-            for point in series.points
-            if point.x > self.members_max
+            for _, marks in series.curve("read_marks_per_message")
         )
         return found | {"correct": not self.differences}
 

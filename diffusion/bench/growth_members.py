@@ -99,7 +99,9 @@ class Told:
     seconds: float
 
     def point(self, members: int, members_max: int) -> Point:
-        """Costs for each member told, and for each message; nobody is told by a READ group."""
+        """Costs for each message, and for each member told. Those of a READ group, whose messages
+        tell nobody, have names of their own: they are on no line with the others.
+        """
         cpu_ms = self.stream_cpu_ms + self.materializer_cpu_ms
         costs = {
             "cpu_us_per_message": cpu_ms * 1_000 / self.events,
@@ -108,7 +110,9 @@ class Told:
             "marks_per_message": self.marks / self.events,
             "records_per_message": self.records / self.events,
         }
-        if members <= members_max:
+        if members > members_max:
+            costs = {f"read_{name}": cost for name, cost in costs.items()}
+        else:
             costs |= {
                 "cpu_us_per_mark": cpu_ms * 1_000 / self.marks,
                 "stream_cpu_us_per_mark": self.stream_cpu_ms * 1_000 / self.marks,
@@ -188,9 +192,7 @@ def measure(
         "members of the group",
         tuple(points),
         flat=("cpu_us_per_mark", "stream_cpu_us_per_mark", "cassandra_us_per_mark"),
-        expected={
-            "cpu_us_per_message": "with the members up to policy.members_max, then one head's",
-        },
+        expected={"cpu_us_per_message": "with the members, up to policy.members_max"},
     )
     return series, differences
 

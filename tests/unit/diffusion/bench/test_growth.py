@@ -78,7 +78,7 @@ def outcome() -> Outcome:
         replace(one, costs={**one.costs, "marks_per_message": float(one.x)})
         for one in members.points[:3]
     ]
-    read = Point(10_000, {"cpu_us_per_message": 90.0, "marks_per_message": 1.0})
+    read = Point(10_000, {"read_cpu_us_per_message": 90.0, "read_marks_per_message": 1.0})
     return Outcome(
         series=(
             replace(members, points=(*points, read)),
@@ -97,7 +97,8 @@ def test_each_bound_is_judged_by_itself() -> None:
     assert all(good.held.values())
     steep = series("users", sync_0_cpu_ms=(1.0, 10.0, 100.0, 1_000.0))
     told = replace(
-        good.series[0], points=(*good.series[0].points, Point(20_000, {"marks_per_message": 9.0}))
+        good.series[0],
+        points=(*good.series[0].points, Point(20_000, {"read_marks_per_message": 9.0})),
     )
     for broken, name in (
         (replace(good, differences=("x",)), "correct"),
