@@ -10,10 +10,10 @@ is in the index, is compared with what was written.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias
 
 from diffusion.bench import (
     growth_conversations,
@@ -30,7 +30,10 @@ from diffusion.migrate import migrate
 from infra.clock import monotonic_s
 from infra.settings import Settings
 
-T = TypeVar("T")
+NAMES: Final = ("members", "users", "conversations", "windows")
+
+Measured: TypeAlias = tuple[Series, list[str], dict[str, float]]
+"""A series, what was found wrong, and costs of one piece of work by their names."""
 
 STREAM_EVENTS: Final = 60_000
 """Messages of one-to-one chats through a stream worker, Faust and all, for what one costs."""
@@ -63,11 +66,9 @@ class Outcome:
             for name, holds in series.held.items()
         }
         found["members: READ tells nobody"] = all(
-            point.costs["marks_per_message"] <= READ_MARKS_MAX
+            marks <= READ_MARKS_MAX
             for series in self.series
-            if series.name == "members"
-            for point in series.points
-            if point.x > self.members_max
+            for _, marks in series.curve("read_marks_per_message")
         )
         return found | {"correct": not self.differences}
 
@@ -87,41 +88,37 @@ class Outcome:
 def run(settings: Settings, seed: int, console: Console) -> Outcome:
     """Measure everything; raises `DiffusionError` if something cannot be done."""
     began_s = monotonic_s()
+    found = [measure(name, settings, seed, console) for name in NAMES]
+    return outcome(settings, found, monotonic_s() - began_s)
 
-    def members(used: Settings, folder: Path) -> tuple[Series, list[str], dict[str, float]]:
-        series, wrong = growth_members.measure(used, folder, seed, console)
-        return series, wrong, stream_units(used, folder, seed)
 
-    def users(used: Settings, folder: Path) -> tuple[Series, list[str], dict[str, float]]:
-        return growth_users.measure(used, folder, seed, console)
+def measure(name: str, settings: Settings, seed: int, console: Console) -> Measured:
+    """Measure one series on servers of its own."""
+    used = growth_conversations.shortened(settings) if name == "conversations" else settings
+    with stage.own(used, console) as (own, folder):
+        migrate(own, console.say)
+        match name:
+            case "members":
+                series, wrong = growth_members.measure(own, folder, seed, console)
+                return series, wrong, stream_units(own, folder, seed)
+            case "users":
+                return growth_users.measure(own, folder, seed, console)
+            case "conversations":
+                return *growth_conversations.measure(own, folder, seed, console), {}
+            case _:
+                return *growth_windows.measure(own, folder, console), {}
 
-    def conversations(used: Settings, folder: Path) -> tuple[Series, list[str], dict[str, float]]:
-        return *growth_conversations.measure(used, folder, seed, console), {}
 
-    def windows(used: Settings, folder: Path) -> tuple[Series, list[str], dict[str, float]]:
-        return *growth_windows.measure(used, folder, console), {}
-
-    found = [
-        on_servers(settings, console, members),
-        on_servers(settings, console, users),
-        on_servers(growth_conversations.shortened(settings), console, conversations),
-        on_servers(settings, console, windows),
-    ]
+def outcome(settings: Settings, found: Sequence[Measured], seconds: float) -> Outcome:
+    """Put the series together."""
     return Outcome(
         series=tuple(series for series, _, _ in found),
         units={name: value for _, _, units in found for name, value in units.items()},
         members_max=settings.policy.members_max,
-        seconds=monotonic_s() - began_s,
+        seconds=seconds,
         machine=machine(),
         differences=tuple(one for _, wrong, _ in found for one in wrong),
     )
-
-
-def on_servers(settings: Settings, console: Console, work: Callable[[Settings, Path], T]) -> T:
-    """Do something on servers that are taken down after it."""
-    with stage.own(settings, console) as (used, folder):
-        migrate(used, console.say)
-        return work(used, folder)
 
 
 def stream_units(settings: Settings, folder: Path, seed: int) -> dict[str, float]:

@@ -8,12 +8,13 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from statistics import median
 from types import TracebackType
 from typing import Final, Self
 
 from diffusion.bench.measure import cpu_ms, quantile
-from diffusion.bench.raw_http import Connection, request_bytes
+from diffusion.bench.raw_http import Answer, Connection, request_bytes
 from diffusion.local import managed
 from diffusion.system import System
 from infra.clock import monotonic_s
@@ -117,9 +118,10 @@ class SyncCost:
 
 
 class Prober:
-    """Sends syncs of any user over one connection, one after the other. A context manager.
+    """Sends syncs of any user, one after the other. A context manager.
 
-    Answers are asked for uncompressed, and nothing is stored: what is measured is the server.
+    Those of one measure go over one connection, which is opened for it: the server closes what is
+    idle. Answers are asked for uncompressed, and nothing is stored: what is measured is the server.
     """
 
     def __init__(self, system: System, cassandra: int) -> None:
@@ -128,9 +130,6 @@ class Prober:
         self._cassandra = cassandra
         self._tokens: dict[str, str] = {}
         self._runner = asyncio.Runner()
-        self._connection = self._runner.run(
-            Connection.open(system.settings.api.host, system.settings.api.port)
-        )
 
     def __enter__(self) -> Self:
         return self
@@ -141,19 +140,22 @@ class Prober:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._runner.run(self._close())
         self._runner.close()
-
-    async def _close(self) -> None:
-        self._connection.close()
 
     def send(self, user_id: str, cursor: str | None, page: str | None = None) -> SyncResponse:
         """Sync once; raises `RetryableError` for anything but an answer."""
         request = SyncRequest("growth", cursor=cursor, page=page)
-        answer = self._runner.run(self._connection.exchange(self._bytes(user_id, request)))
-        if answer.status != 200:
-            raise RetryableError(f"The API answered {answer.status}: {answer.body[:300]!r}")
+        return self._runner.run(self._send(self._bytes(user_id, request)))
+
+    async def _send(self, request: bytes) -> SyncResponse:
+        connection = await self._open()
+        answer = await _exchange(connection, request)
+        connection.close()
         return decode(answer.body, SyncResponse, Format.MSGPACK)
+
+    async def _open(self) -> Connection:
+        api = self._system.settings.api
+        return await Connection.open(api.host, api.port)
 
     def caught_up(self, user_id: str, cursor: str | None = None) -> str:
         """The cursor of a device that has synced until nothing was new."""
@@ -172,31 +174,28 @@ class Prober:
             for user, cursor in cursors.items()
         ]
         requests *= -(-REQUESTS // len(requests))
-        api = self._system.processes.pid("api")
-        self._runner.run(self._pass(requests))
+        return self._runner.run(self._measure(requests))
+
+    async def _measure(self, requests: Sequence[bytes]) -> SyncCost:
+        api, connection = self._system.processes.pid("api"), await self._open()
         spent_ms: list[float] = []
         rounds: list[tuple[float, float]] = []
-        for _ in range(PASSES):
+        for number in range(1 + PASSES):
             before = cpu_ms(api), cpu_ms(self._cassandra)
-            spent_ms += self._runner.run(self._pass(requests))
+            times_ms = [await _timed_ms(connection, request) for request in requests]
             after = cpu_ms(api), cpu_ms(self._cassandra)
-            each = [(end - begin) / len(requests) for begin, end in zip(before, after, strict=True)]
-            rounds.append((each[0], each[1]))
+            if number:
+                spent_ms += times_ms
+                each = [
+                    (end - begin) / len(requests) for begin, end in zip(before, after, strict=True)
+                ]
+                rounds.append((each[0], each[1]))
+        connection.close()
         return SyncCost(
             cpu_ms=median(api_ms for api_ms, _ in rounds),
             cassandra_ms=median(own_ms for _, own_ms in rounds),
             p50_ms=quantile(spent_ms, 0.5),
         )
-
-    async def _pass(self, requests: Sequence[bytes]) -> list[float]:
-        spent_ms: list[float] = []
-        for request in requests:
-            began_ns = time.perf_counter_ns()
-            answer = await self._connection.exchange(request)
-            spent_ms.append((time.perf_counter_ns() - began_ns) / 1e6)
-            if answer.status != 200:
-                raise RetryableError(f"The API answered {answer.status}.")
-        return spent_ms
 
     def _bytes(self, user_id: str, request: SyncRequest) -> bytes:
         token = self._tokens.get(user_id)
@@ -204,6 +203,19 @@ class Prober:
             token = self._tokens[user_id] = self._system.token(user_id)
         body = encode(request, Format.MSGPACK)
         return request_bytes(SYNC_PATH, self._host, token, body, Format.MSGPACK.value)
+
+
+async def _exchange(connection: Connection, request: bytes) -> Answer:
+    answer = await connection.exchange(request)
+    if answer.status != HTTPStatus.OK:
+        raise RetryableError(f"The API answered {answer.status}: {answer.body[:300]!r}")
+    return answer
+
+
+async def _timed_ms(connection: Connection, request: bytes) -> float:
+    began_ns = time.perf_counter_ns()
+    await _exchange(connection, request)
+    return (time.perf_counter_ns() - began_ns) / 1e6
 
 
 def _is_empty(answer: SyncResponse) -> bool:

@@ -19,6 +19,9 @@ COLORS: Final = ("#1f5fa8", "#c8551b", "#2f8f4e", "#7d4aa0", "#8a8a8a")
 """Told apart also by who sees no red; the markers differ, too."""
 
 MARKERS: Final = ("o", "s", "^", "D", "v")
+READ: Final = "read_cpu_us_per_message"
+"""Drawn as where the line of a message falls to."""
+
 HEADROOM: Final = 2.5
 """Multiple of the greatest cost that the axis reaches: the legend is above the lines."""
 
@@ -117,16 +120,9 @@ def _panel(ax: Any, series: Mapping[str, Any], panel: Panel, members_max: int) -
         ]
         slope = series["exponent"].get(name)
         if name == "cpu_us_per_message":
-            told = [one for one in points if one[0] <= members_max]
-            ax.plot(
-                *zip(*told, strict=True), color=COLORS[place], marker=MARKERS[place], label=label
-            )
-            ax.plot(*zip(*points[len(told) - 1 :], strict=True), color=COLORS[place], ls=":")
-            read = points[len(told) :]
-            ax.plot(
-                *zip(*read, strict=True), color=COLORS[place], marker=MARKERS[place], mfc="w", ls=""
-            )
-            continue
+            read = [(one["x"], one[READ]) for one in series["points"] if READ in one]
+            look = {"color": COLORS[place], "marker": MARKERS[place], "mfc": "white", "ls": ":"}
+            ax.plot(*zip(points[-1], *read, strict=True), **look)
         ax.plot(
             *zip(*points, strict=True),
             color=COLORS[place],

@@ -81,8 +81,11 @@ def user(number: int) -> str:
 
 
 def sampled(size: int) -> list[str]:
-    """The users who sync, evenly among the first `size`."""
-    return [user(number * size // SAMPLED) for number in range(SAMPLED)]
+    """The users who sync, evenly among those who are new at this size: no change of a smaller one,
+    which a sync would read again for some minutes, is theirs.
+    """
+    first = size // 10
+    return [user(first + number * (size - first) // SAMPLED) for number in range(SAMPLED)]
 
 
 def spread(size: int, number: int, rows: int, seed: int) -> Iterator[Marked]:
@@ -220,6 +223,8 @@ class _Bench:
             self.checked.append(marked[number])
         with Prober(self.system, self.cassandra) as prober:
             cursors = {one: prober.caught_up(one) for one in sampled(size)}
+            if not filled:
+                prober.measure(cursors)  # servers that were just started are still compiling
             empty = prober.measure(cursors)
             self.drained(list(told(size, CHANGES_TOLD, 2)))
             some = prober.measure(cursors)

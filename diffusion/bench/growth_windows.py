@@ -7,7 +7,7 @@ the users. What happens in the present window goes through the change log.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import count, islice
 from pathlib import Path
 from typing import Final
@@ -196,7 +196,7 @@ class _Bench:
         return self._differences
 
 
-def produce(settings: Settings, messages: list[tuple[tuple[str, ...], str, int]]) -> None:
+def produce(settings: Settings, messages: Sequence[tuple[tuple[str, ...], str, int]]) -> None:
     """Write change records of messages (users, conversation, sequence) to the one partition."""
     delivery = Delivery(settings.kafka, "diffusion-bench-growth")
     for some, name, seq in messages:
@@ -235,6 +235,8 @@ def measure(settings: Settings, folder: Path, console: Console) -> tuple[Series,
             console.progress("windows in the index", total=len(SIZES)) as update,
             Prober(system, cassandra_pid(settings)) as prober,
         ):
+            # Not counted: servers that were just started are still compiling.
+            prober.measure({pasts[0].user: pasts[0].cursor()})
             for past in pasts:
                 points.append(bench.point(past, prober))
                 update(advance=1)

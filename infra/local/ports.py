@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import socket
 import time
+from itertools import islice
 
 import psutil
 
@@ -84,10 +85,7 @@ def free_ports(count: int) -> list[int]:
     """Different ports that are free now; random, so that parallel test runs rarely meet."""
     candidates = list(FREE_PORTS)
     random.shuffle(candidates)
-    found: list[int] = []
-    for port in candidates:
-        if is_free(port):
-            found.append(port)
-        if len(found) == count:
-            return found
-    raise RuntimeError(f"no {count} free ports in {FREE_PORTS}")
+    found = list(islice(filter(is_free, candidates), count))
+    if len(found) < count:
+        raise RuntimeError(f"no {count} free ports in {FREE_PORTS}")
+    return found

@@ -78,7 +78,7 @@ def outcome() -> Outcome:
         replace(one, costs={**one.costs, "marks_per_message": float(one.x)})
         for one in members.points[:3]
     ]
-    read = Point(10_000, {"cpu_us_per_message": 90.0, "marks_per_message": 1.0})
+    read = Point(10_000, {"read_cpu_us_per_message": 90.0, "read_marks_per_message": 1.0})
     return Outcome(
         series=(
             replace(members, points=(*points, read)),
@@ -97,7 +97,8 @@ def test_each_bound_is_judged_by_itself() -> None:
     assert all(good.held.values())
     steep = series("users", sync_0_cpu_ms=(1.0, 10.0, 100.0, 1_000.0))
     told = replace(
-        good.series[0], points=(*good.series[0].points, Point(20_000, {"marks_per_message": 9.0}))
+        good.series[0],
+        points=(*good.series[0].points, Point(20_000, {"read_marks_per_message": 9.0})),
     )
     for broken, name in (
         (replace(good, differences=("x",)), "correct"),
@@ -127,7 +128,7 @@ def test_of_several_rounds_the_median_counts() -> None:
 
 def test_every_size_of_group_tells_as_many_members() -> None:
     for size in (10, 1_000):
-        plan = growth_members.Plan(size, 6_000, seed=1, members_max=1_000)
+        plan = growth_members.Plan(size, 6_000, seed="1", members_max=1_000)
         assert len(plan.groups) * size == 6_000
         first, second = list(plan.messages(0)), list(plan.messages(1))
         assert len({one.conversation_id for one in first}) == len(first) == len(plan.groups)
@@ -139,7 +140,7 @@ def test_every_size_of_group_tells_as_many_members() -> None:
 
 
 def test_groups_that_are_read_get_messages_in_turns() -> None:
-    plan = growth_members.Plan(2_000, 6_000, seed=1, members_max=1_000)
+    plan = growth_members.Plan(2_000, 6_000, seed="1", members_max=1_000)
     messages = [one for number in range(2) for one in plan.messages(number)]
     by_group: dict[str, list[int]] = {}
     for one in messages:
@@ -160,6 +161,8 @@ def test_rows_are_as_many_at_every_number_of_users_and_none_is_of_who_syncs() ->
         quiet = growth_users.sampled(size)
         assert len(set(quiet)) == growth_users.SAMPLED
         assert not {user for user, _ in rows} & set(quiet)
+    smaller = {growth_users.user(number) for number in range(1_000)}
+    assert not smaller & set(growth_users.sampled(10_000))
 
 
 def test_a_cursor_from_the_past_stands_in_the_middle_of_the_windows() -> None:
@@ -178,7 +181,7 @@ def test_a_picture_is_drawn_of_all_series(tmp_path: Path) -> None:
     found = outcome().as_json()
     names = {name: panel.costs for name, panel in PANELS.items()}
     found["series"] = [
-        series(name, **{cost: (1.0, 1.1, 1.2, 1.0) for cost in costs}).as_json()
+        series(name, **dict.fromkeys(costs, (1.0, 1.1, 1.2, 1.0))).as_json()
         for name, costs in names.items()
     ]
     draw(found, tmp_path / "docs" / "growth.png")
