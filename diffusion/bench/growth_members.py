@@ -235,7 +235,11 @@ class _Teller:
             Sink(self._session, self._delivery, now_ms, Pace(UNPACED)),
             found,
             now_ms,
-            cache=ConversationCache(self._session, settings.stream.cached_members_max),
+            cache=ConversationCache(
+                self._session,
+                settings.stream.cached_members_max,
+                settings.stream.cached_packed_mb * 2**20,
+            ),
             partitions=log.partitions,
             rules=rules_of(settings.policy, log.window_ms),
         )

@@ -137,4 +137,5 @@ def everything(mix: Mix, seed: int, messages: int, probed: dict[str, int]) -> It
 
 
 def _size(rng: random.Random, low: int, high: int) -> int:
-    return round(low * (high / low) ** rng.random())
+    exact: float = low * (high / low) ** rng.random()
+    return round(exact)
