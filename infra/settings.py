@@ -176,8 +176,8 @@ class StreamSettings(Section):
     """Longest wait for a batch to fill: the floor of the latency at low rates."""
     cached_members_max: int = Field(default=100_000, ge=1_000)
     """Memberships of conversations in use that are kept as objects, about 350 bytes each."""
-    cached_packed_mb: int = Field(default=96, ge=1, le=65_536)
-    """Memory for conversations out of use, packed: 300,000 chats of two, or 5 million members of
+    cached_packed_mb: int = Field(default=64, ge=1, le=65_536)
+    """Memory for conversations out of use, packed: 200,000 chats of two, or 5 million members of
     groups. What does not fit is read from Cassandra again."""
     instance_id: str = Field(default="", max_length=200)
     """Names this worker to Kafka (static membership): if it is back within
