@@ -69,7 +69,7 @@ class Api(Litestar):
         send: Send | LifeSpanSend,
     ) -> None:
         """Answer whatever ASGI asks."""
-        asked: Any = scope  # a server's types are plain strings, and no members of an enumeration
+        asked: Any = scope
         if asked["type"] == "http" and asked["path"] == SYNC_PATH and asked["method"] == "POST":
             route: SyncRoute = self.state.sync
             await route(asked, cast("Receive", receive), cast("Send", send))
