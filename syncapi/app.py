@@ -60,9 +60,7 @@ async def sync(request: Request[Any, Any, Any]) -> ASGIApp:
 
 
 class Api(Litestar):
-    """Litestar with the one busy route in front of it, which costs a third of an
-    answer without news less for it.
-    """
+    """Litestar with the one busy route in front of it."""
 
     async def __call__(
         self,
