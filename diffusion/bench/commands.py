@@ -257,7 +257,9 @@ def bench_latency(*, seconds: float = 60.0, seed: int = 1, json: Json = False) -
 
 
 @bench.command
-def growth(*, seed: int = 1, plot: Path | None = None, json: Json = False) -> None:
+def growth(
+    *, seed: int = 1, plot: Path | None = None, page: Path | None = None, json: Json = False
+) -> None:
     """Measure how costs grow with members, users, conversations and windows kept.
 
     Starts servers of its own, anew for each. Exit code 1 if something grows faster than the work.
@@ -268,6 +270,8 @@ def growth(*, seed: int = 1, plot: Path | None = None, json: Json = False) -> No
         Draws members, users, conversations and what changes.
     plot
         Where to draw the picture, a PNG; needs the extra `plot`.
+    page
+        Where to write a page in Markdown with the figures; its picture is drawn beside it.
 
     """
     from diffusion.bench import growth as measured
@@ -276,6 +280,12 @@ def growth(*, seed: int = 1, plot: Path | None = None, json: Json = False) -> No
     from infra.settings import load
 
     outcome = measured.run(load(), seed, Console())
+    if page is not None:
+        from diffusion.bench.growth_page import page as written
+
+        plot = plot or page.with_suffix(".png")
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text(written(outcome.as_json(), plot.name), encoding="utf-8")
     if plot is not None:
         from diffusion.bench.growth_plot import draw
 

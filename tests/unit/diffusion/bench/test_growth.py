@@ -20,6 +20,7 @@ from diffusion.bench.growth_fit import (
     is_flat,
     ratio,
 )
+from diffusion.bench.growth_page import page
 from diffusion.bench.growth_plot import PANELS, draw
 from infra.settings import Settings
 from schemas.cursor import Cursor, unseal
@@ -188,3 +189,13 @@ def test_a_picture_is_drawn_of_all_series(tmp_path: Path) -> None:
     head = (tmp_path / "docs" / "growth.png").read_bytes()[:24]
     assert head[:8] == b"\x89PNG\r\n\x1a\n"
     assert int.from_bytes(head[16:20], "big") == 1_200
+
+
+def test_a_page_has_a_table_for_each_series_and_what_was_judged() -> None:
+    text = page(outcome().as_json(), "growth.png")
+    assert "](growth.png)" in text
+    assert "| sizes | 10 | 100 | 1,000 | 10,000 | exponent |" in text
+    assert "| `sync_0_cpu_ms` \\* | 1 | 1.1 | 1 | 1.1 | +0.01 |" in text
+    assert "| `read_cpu_us_per_message` |  |  |  | 90 |  |" in text
+    assert "| correct | yes |" in text
+    assert "`index_bytes_per_row` | 90 |" in text
