@@ -47,10 +47,11 @@ SETTLE_S: Final = 3.0
 LATE_S: Final = 30.0
 """A probe that is not readable so long after its delivery report is missed."""
 
-POLL_MIN_S: Final = 0.01
-POLL_SHARE: Final = 0.05
+POLL_MIN_S: Final = 0.02
+POLL_SHARE: Final = 0.1
 """A device asks again after so much of the time that it has waited, and not sooner than that: exact
-enough for a percentile, and some hundred syncs a second, which the cores have to bear as well."""
+enough for a percentile. Twice as often made some hundred syncs a second, which took a good part of
+the cores that the writes needed."""
 
 TICK_S: Final = 0.005
 THREADS: Final = 8

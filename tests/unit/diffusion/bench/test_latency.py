@@ -13,6 +13,7 @@ from diffusion.bench.latency_load import Load, Mix, everything, probes
 from diffusion.bench.latency_probes import (
     LATE_S,
     POLL_MIN_S,
+    POLL_SHARE,
     Device,
     FullSpeed,
     Paced,
@@ -143,7 +144,7 @@ def test_an_answer_tells_a_sequence_or_a_later_one() -> None:
 
 def test_a_device_asks_less_often_the_longer_it_waits() -> None:
     assert pause_s(0.0) == pause_s(0.1) == POLL_MIN_S
-    assert pause_s(1.0) == pytest.approx(0.05)
+    assert pause_s(1.0) == pytest.approx(POLL_SHARE)
     assert pause_s(LATE_S) < 5, "the API closes a connection that is idle for so long"
 
 
