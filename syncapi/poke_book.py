@@ -14,6 +14,8 @@ What may happen in which order, and why nothing is missed:
   what is left is noted anew, as of the newest record seen.
 * More waiting than `waiting_max`, because the materializers are behind: those who are not connected
   are forgotten, and everybody is poked when what was forgotten is readable.
+* Nobody is connected: records go by unread, as if all they name were forgotten at once. To read
+  them took a quarter of a core from the syncs of a storm in which nobody held a connection.
 * A gap: what was missed lies before the place where reading goes on. Everybody is poked, over some
   seconds, when that is committed. Before, it would be of no use.
 
@@ -120,6 +122,15 @@ class PokeBook:
         if self._size > self._shed_at:
             self._shed()
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody is connected, so that records need not be read (`pass_by`)."""
+        return not self._connected
+
+    def pass_by(self, partition: int, offset: int) -> None:
+        """A change record was not read. Whoever connects before it is committed is poked then."""
+        self._raise_floor({partition: offset + 1})
+
     def due(self, committed: Mapping[int, int], now_s: float) -> list[Due]:
         """Who is to be poked now, given the committed offset (that of the next record) by
         partition.
@@ -160,12 +171,15 @@ class PokeBook:
                 floor[partition] = self._seen[partition].offset + 1
             self._waiting[partition] = kept
             self._size += len(kept)
+        self._raise_floor(floor)
+        self._set_shed_at()
+
+    def _raise_floor(self, floor: dict[int, int]) -> None:
         if self._floor is None:
             self._floor = floor
         else:
             # A floor that is raised while it is waited for would never be reached.
             self._next_floor |= floor
-        self._set_shed_at()
 
     def _set_shed_at(self) -> None:
         # Twice what must be kept, so that forgetting is seldom.

@@ -127,6 +127,9 @@ class PokeFeed:
                 self._warn("pokes are late: %s", error)
 
     def _saw(self, partition: int, offset: int, value: bytes, at_ms: int) -> None:
+        if self._book.is_idle:
+            self._book.pass_by(partition, offset)
+            return
         try:
             users = _decoder.decode(value).users
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

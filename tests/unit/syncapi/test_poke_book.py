@@ -46,6 +46,30 @@ def test_who_connects_between_record_and_commit_is_poked() -> None:
     assert names(book, {0: 2}, 0) == ["ann"]
 
 
+def test_nobody_is_poked_for_what_went_by_before_it_is_committed() -> None:
+    connected: set[str] = set()
+    book = PokeBook(connected)
+    assert book.is_idle
+    book.pass_by(0, 7)
+    connected.add("ann")
+    assert not book.is_idle
+    assert book.waits
+    assert names(book, {0: 7}, 0) == []
+    assert [name for tick in range(1, 5) for name in names(book, {0: 8}, tick)] == ["ann"]
+
+
+def test_what_went_by_and_is_committed_concerns_nobody_who_comes_later() -> None:
+    connected: set[str] = set()
+    book = PokeBook(connected)
+    for offset in range(100):
+        book.pass_by(0, offset)
+        assert names(book, {0: offset + 1}, offset) == []
+    assert names(book, {0: 100}, 100) == []
+    assert not book.waits
+    connected.add("ann")
+    assert names(book, {0: 100}, 200) == []
+
+
 def test_changes_that_do_not_stop_do_not_hold_back_the_poke() -> None:
     """With the newest alone, what is committed would never reach it."""
     book = PokeBook({"ann"})
@@ -184,7 +208,10 @@ class World:
 
     def tail(self, partition: int, count: int) -> None:
         for at in range(self.read[partition], len(self.log[partition]))[:count]:
-            self.book.saw(partition, at, self.log[partition][at], 0)
+            if self.book.is_idle:
+                self.book.pass_by(partition, at)
+            else:
+                self.book.saw(partition, at, self.log[partition][at], 0)
             self.read[partition] += 1
 
     def commit(self, partition: int, count: int) -> None:

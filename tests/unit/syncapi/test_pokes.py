@@ -144,6 +144,32 @@ def test_who_is_marked_is_poked_once_it_is_committed(world: World) -> None:
     assert world.poked == ["ann"]
 
 
+def test_records_are_not_read_while_nobody_is_connected(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[bytes] = []
+
+    class Decoder:
+        def decode(self, value: bytes) -> Any:
+            read.append(value)
+            return decoder.decode(value)
+
+    decoder = pokes._decoder
+    monkeypatch.setattr(pokes, "_decoder", Decoder())
+    world.feed.start()
+    wait(lambda: world.kafka.opened)
+    time.sleep(0.1)
+    world.kafka.write(CHANGE, commit=False)
+    time.sleep(0.1)
+    assert read == []
+    world.connected["ann"] = None  # after the record, and before its commit
+    world.kafka.committed = 1
+    world.poked_when(1)
+    world.kafka.write(CHANGE)
+    world.poked_when(2)
+    assert read == [CHANGE]
+
+
 def test_commits_are_asked_for_only_while_something_waits(world: World) -> None:
     world.feed.start()
     wait(lambda: world.kafka.opened)
