@@ -72,6 +72,7 @@ class Materializer:
             metrics.materializer_lag_records, metrics.materializer_oldest_unapplied_seconds, clock
         )
         self._lag_due_s = 0.0
+        self._owed: dict[int, int] = {}
         self._ttl_s = max(TTL_MIN_S, settings.log.retention_ms // 1_000)
         self._consumer = Consumer(
             consumer(
@@ -187,6 +188,7 @@ class Materializer:
         except KafkaException as error:
             # The rows are written; whoever has the partitions next writes them again.
             log.warning("offsets were not committed: %s", error.args[0].str())
+            self._owed = {place.partition: place.offset for place in offsets}
             if not error.args[0].retriable():
                 _raise_unless_moved(error)
 
@@ -197,12 +199,28 @@ class Materializer:
             return
         self._lag_due_s = now_s + LAG_INTERVAL_S
         behind = 0
-        for place in self._consumer.position(self._consumer.assignment()):
+        places = self._consumer.position(self._consumer.assignment())
+        self._commit_owed(places)
+        for place in places:
             _, high = self._consumer.get_watermark_offsets(place, cached=True)
             # Negative: nothing is known yet, or nothing was read of it.
             if high > 0 and place.offset >= 0:
                 behind += max(0, high - place.offset)
         self._backlog.left(behind)
+
+    def _commit_owed(self, places: Sequence[TopicPartition]) -> None:
+        """Commit once more what a rebalance refused, of partitions that stayed and have not moved
+        on since: without another record nobody else would, and what waits for the commit (pokes,
+        and whoever looks at the lag) would wait for ever.
+        """
+        owed, self._owed = self._owed, {}
+        reached = {
+            place.partition: (place.offset - 1, 0)
+            for place in places
+            if owed.get(place.partition) == place.offset
+        }
+        if reached:
+            self._commit(reached)
 
     def _count(self, fold: Fold, good: Sequence[Message]) -> None:
         metrics.materializer_records.inc(len(good))

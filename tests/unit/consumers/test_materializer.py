@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from confluent_kafka import TIMESTAMP_CREATE_TIME, KafkaError, KafkaException
+from confluent_kafka import TIMESTAMP_CREATE_TIME, KafkaError, KafkaException, TopicPartition
 from prometheus_client import REGISTRY
 
 from consumers import materializer
@@ -180,6 +180,31 @@ def test_what_is_behind_is_counted_from_what_is_known(monkeypatch: pytest.Monkey
     materializer_on(Cells(), ScriptedConsumer([[first, *others]])).run(lambda: next(stops))
     # Of partition 0 six records of ten are done, of partition 1 nine.
     assert REGISTRY.get_sample_value("diffusion_materializer_lag_records") == 4 + 1
+
+
+def test_a_commit_that_a_rebalance_refused_is_made_once_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(materializer, "LAG_INTERVAL_S", 0.0)
+
+    class Rebalancing(ScriptedConsumer):
+        """Refuses the first commit; reading goes on where it was. Partition 1 is another's now."""
+
+        def position(self, places: list[TopicPartition]) -> list[TopicPartition]:
+            return [TopicPartition(place.topic, place.partition, 6) for place in places]
+
+        def commit(self, offsets: list[TopicPartition], *, asynchronous: bool) -> None:
+            if not self.refused:
+                self.refused = True
+                raise KafkaException(KafkaError(KafkaError.STALE_MEMBER_EPOCH))
+            super().commit(offsets, asynchronous=asynchronous)
+
+        refused = False
+
+    consumer = Rebalancing([records()])
+    stops = iter([False, False, True])
+    materializer_on(Cells(), consumer).run(lambda: next(stops))
+    assert consumer.committed == {0: 6}
 
 
 def test_a_batch_is_what_has_come_and_no_more_than_asked_for() -> None:
