@@ -26,15 +26,18 @@ from schemas.events import MembersJoined, Message, Read
 from schemas.topics import CHANGES
 from sdk.backend import WriteProducer
 from sdk.client import NetworkError
+from streams.app import COMMIT_INTERVAL_S
 from tests.integration.support import NOW_MS, World
 
 USERS = 40
 READERS = USERS // 2
 WRITES_PER_SECOND = 200
-REPEATED_SHARE_MAX = 0.05
-"""Of the writes, done twice: what was taken and not acknowledged when a process was asked to end."""
+HANDOVERS = 6
+"""Of stream workers: two are restarted, which takes a leave and a join each; one joins and leaves."""
 
-REBALANCES = "diffusion_stream_rebalances_total"
+REPEATED_MAX = int(HANDOVERS * COMMIT_INTERVAL_S * WRITES_PER_SECOND / 2)
+"""Reads done twice: at each handover what was done since the last commit, which others repeat."""
+
 EVENTS = "diffusion_stream_events_total"
 
 
@@ -186,25 +189,4 @@ def test_every_process_is_restarted_and_others_join_and_leave_while_writes_flow(
     verdict = verify.fresh_devices(system, world.oracle, writing.users)
     assert (verdict.differences, verdict.converged) == ([], USERS)
     repeated = read_changes(system, since, set(writing.readers)) - writing.reads
-    assert 0 <= repeated <= REPEATED_SHARE_MAX * writing.reads
-
-
-def test_a_worker_with_a_name_is_back_without_a_rebalance(
-    system: System, unique: Callable[[str], str], tmp_path: Path
-) -> None:
-    world, processes = World(system), system.processes
-    names = [unique("left"), unique("right")]
-    children = [worker(system, "stream-worker", name, tmp_path, name) for name in names]
-    with started(system, *children), Writing(world, unique) as writing:
-        for name in names:
-            wait_until(lambda name=name: processes.counted(EVENTS, of=name) > 0, f"{name} works")
-        others = [name for name in processes.names() if name != names[0]]
-        before = {name: processes.counted(REBALANCES, of=name) for name in others}
-        for _ in range(2):
-            processes.end(names[0])
-            wait_until(lambda: processes.counted(EVENTS, of=names[0]) > 0, "it works again")
-        assert {name: processes.counted(REBALANCES, of=name) for name in others} == before
-    assert writing.error is None
-    system.wait_quiet()
-    verdict = verify.fresh_devices(system, world.oracle, writing.users)
-    assert (verdict.differences, verdict.converged) == ([], USERS)
+    assert 0 <= repeated <= REPEATED_MAX
