@@ -188,7 +188,7 @@ class Materializer:
         except KafkaException as error:
             # The rows are written; whoever has the partitions next writes them again.
             log.warning("offsets were not committed: %s", error.args[0].str())
-            self._owed = {place.partition: place.offset for place in offsets}
+            self._owed |= {place.partition: place.offset for place in offsets}
             if not error.args[0].retriable():
                 _raise_unless_moved(error)
 

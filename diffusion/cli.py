@@ -112,7 +112,7 @@ def migrate() -> None:
 @app.command(name="stream-worker")
 def stream_worker(*, processes: Annotated[int, Parameter(help=PROCESSES_HELP)] = 1) -> None:
     """Run a stream worker: write events in, change records out. Scale by starting more."""
-    if processes > 1:
+    if processes != 1:
         _fleet("stream-worker", processes)
         return
     from streams.__main__ import main as run
@@ -123,7 +123,7 @@ def stream_worker(*, processes: Annotated[int, Parameter(help=PROCESSES_HELP)] =
 @app.command
 def materializer(*, processes: Annotated[int, Parameter(help=PROCESSES_HELP)] = 1) -> None:
     """Run a materializer: change records in, rows out. Scale by starting more."""
-    if processes > 1:
+    if processes != 1:
         _fleet("materializer", processes)
         return
     from consumers.__main__ import main as run
