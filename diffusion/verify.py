@@ -44,7 +44,7 @@ class Devices:
 
     def __init__(self, system: System) -> None:
         self._system = system
-        self._wire = _SharedWire()
+        self._wire = SharedWire()
 
     def __enter__(self) -> Self:
         return self
@@ -62,7 +62,7 @@ class Devices:
             yield client
 
 
-class _SharedWire(httpx.HTTPTransport):
+class SharedWire(httpx.HTTPTransport):
     """Outlives the clients that use it."""
 
     def close(self) -> None:

@@ -5,8 +5,9 @@ Imports of what a command needs are inside it, so that `diffusion --help` is qui
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final, Protocol, TypeVar
 
 from cyclopts import App, Parameter
 
@@ -47,11 +48,7 @@ def bench_sync(
     console = Console()
     with stage(load(), conversations, seed, console) as ready:
         outcome = measured.run(ready, seed, console, throughput_only=throughput_only)
-    if json:
-        print_json(outcome.as_json())
-    else:
-        show_sync(outcome)
-    _fail_unless(outcome.held)
+    _finish(outcome, show_sync, json=json)
 
 
 @bench.command
@@ -80,11 +77,7 @@ def correction(
     console = Console()
     with stage(load(), conversations, seed, console) as ready:
         outcome = measured.run(ready, seed, console)
-    if json:
-        print_json(outcome.as_json())
-    else:
-        show_correction(outcome)
-    _fail_unless(outcome.held)
+    _finish(outcome, show_correction, json=json)
 
 
 @bench.command
@@ -110,11 +103,7 @@ def recovery(*, conversations: int = 10_000, seed: int = 1, json: Json = False) 
     console = Console()
     with stage(load(), (conversations,), seed, console) as ready:
         outcome = measured.run(ready, seed, console)
-    if json:
-        print_json(outcome.as_json())
-    else:
-        show_recovery(outcome)
-    _fail_unless(outcome.held)
+    _finish(outcome, show_recovery, json=json)
 
 
 @bench.command
@@ -145,15 +134,28 @@ def write(
     from infra.settings import load
 
     outcome = measured.run(load(), group_trace, messages, seed, Console())
+    _finish(outcome, show_write, json=json)
+
+
+class _Judged(Protocol):
+    """What most benchmarks end with."""
+
+    @property
+    def held(self) -> dict[str, bool]: ...
+
+    def as_json(self) -> dict[str, Any]: ...
+
+
+_Found = TypeVar("_Found", bound=_Judged)
+
+
+def _finish(outcome: _Found, show: Callable[[_Found], None], *, json: bool) -> None:
+    """Print what was found, and fail if a bound does not hold."""
     if json:
         print_json(outcome.as_json())
     else:
-        show_write(outcome)
-    _fail_unless(outcome.held)
-
-
-def _fail_unless(held: dict[str, bool]) -> None:
-    missed = [name for name, holds in held.items() if not holds]
+        show(outcome)
+    missed = [name for name, holds in outcome.held.items() if not holds]
     if missed:
         fail(f"Bounds that do not hold: {', '.join(missed)}.")
 
@@ -249,11 +251,7 @@ def bench_latency(*, seconds: float = 60.0, seed: int = 1, json: Json = False) -
     from infra.settings import load
 
     outcome = measured.run(load(), seconds, seed, Console())
-    if json:
-        print_json(outcome.as_json())
-    else:
-        show_latency(outcome)
-    _fail_unless(outcome.held)
+    _finish(outcome, show_latency, json=json)
 
 
 @bench.command
@@ -290,11 +288,7 @@ def growth(
         from diffusion.bench.growth_plot import draw
 
         draw(outcome.as_json(), plot)
-    if json:
-        print_json(outcome.as_json())
-    else:
-        show_growth(outcome)
-    _fail_unless(outcome.held)
+    _finish(outcome, show_growth, json=json)
 
 
 @bench.command
@@ -325,11 +319,7 @@ def soak(
     from infra.settings import load
 
     outcome = measured.run(load(), measured.Plan(minutes, conversations, seed), Console())
-    if json:
-        print_json(outcome.as_json())
-    else:
-        show_soak(outcome)
-    _fail_unless(outcome.held)
+    _finish(outcome, show_soak, json=json)
 
 
 @bench.command(name="storm")
@@ -368,8 +358,4 @@ def bench_storm(
 
     plan = measured.Plan(users, seconds, writes, conversations, seed)
     outcome = measured.run(load(), plan, Console())
-    if json:
-        print_json(outcome.as_json())
-    else:
-        show_storm(outcome)
-    _fail_unless(outcome.held)
+    _finish(outcome, show_storm, json=json)

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from statistics import median
-from types import TracebackType
 from typing import Final, Self
 
 from diffusion.bench.measure import cpu_ms, quantile
@@ -134,12 +133,7 @@ class Prober:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._runner.close()
 
     def send(self, user_id: str, cursor: str | None, page: str | None = None) -> SyncResponse:

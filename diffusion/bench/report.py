@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median
 
 from rich.console import Console
@@ -65,7 +65,7 @@ def show_connect(found: Outcome) -> None:
 
 def show_sync(found: sync.Outcome) -> None:
     """Print reconnects and fresh starts, each beside the yardstick."""
-    table = _table(
+    table = table_of(
         "reconnect of a user with",
         *("trips", "bytes up", "down", "p50 ms", "p99 ms", "CPU ms"),
         *("ordinary: trips", "bytes", "p50 ms", "CPU ms"),
@@ -86,7 +86,7 @@ def show_sync(found: sync.Outcome) -> None:
             f"{case.baseline_p50_ms:,.0f}",
             f"{case.baseline_cpu_ms:,.0f}",
         )
-    fresh = _table("fresh start", "trips", "bytes down", "seconds", "CPU ms", "ordinary: trips")
+    fresh = table_of("fresh start", "trips", "bytes down", "seconds", "CPU ms", "ordinary: trips")
     for start in found.fresh:
         fresh.add_row(
             f"{start.conversations:,} conversations",
@@ -100,8 +100,7 @@ def show_sync(found: sync.Outcome) -> None:
     for part in (table, fresh) if found.cases else ():
         console.print(part)
     _print_throughput(console, found.throughput)
-    memory = ", ".join(f"{name} {peak:.0f}" for name, peak in found.peak_memory_mb.items())
-    console.print(f"Largest resident memory, MB: {memory}.")
+    print_memory(console, found.peak_memory_mb)
     console.print(found.machine, markup=False)
     console.print(
         "Bytes are those of bodies, CPU that of the API process. Ordinary sync: both answers that "
@@ -113,7 +112,7 @@ def show_sync(found: sync.Outcome) -> None:
 
 
 def _print_throughput(console: Console, found: Sequence[Throughput]) -> None:
-    many = _table(
+    many = table_of(
         "one API process, requests of",
         *("a second", "p50 ms", "p99 ms", "bare reads", "ratio", "at once", "ratio"),
     )
@@ -137,7 +136,7 @@ def _print_throughput(console: Console, found: Sequence[Throughput]) -> None:
 
 def show_correction(found: correction.Outcome) -> None:
     """Print corrections, each beside other ways."""
-    table = _table(
+    table = table_of(
         "correction of",
         *("trips", "bytes", "without rows", "ms", "CPU ms"),
         *("listing", "sketch", "one trip", "negentropy"),
@@ -173,7 +172,7 @@ def show_correction(found: correction.Outcome) -> None:
 
 def show_recovery(found: recovery.Outcome) -> None:
     """Print what each abnormal case costs, and how a bad line was borne."""
-    table = _table(
+    table = table_of(
         f"{found.conversations:,} conversations",
         *("path", "reason", "attempts", "trips", "bytes up", "down", "on the line"),
     )
@@ -202,7 +201,7 @@ def show_recovery(found: recovery.Outcome) -> None:
 
 def show_write(found: write.Outcome) -> None:
     """Print what writing costs beside the yardsticks."""
-    table = _table("a second", "median", "least", "most", "ratio")
+    table = table_of("a second", "median", "least", "most", "ratio")
     ratios, pipeline = found.ratios, found.pipeline
     for name, rates, ratio in (
         (f"rows, the driver alone ({found.best[0]} a batch)", found.limit, None),
@@ -225,8 +224,7 @@ def show_write(found: write.Outcome) -> None:
         f"later message, {pipeline.saved:,} left to be looked at."
     )
     console.print(f"{found.users_checked:,} users were compared with the oracle.")
-    memory = ", ".join(f"{name} {peak:.0f}" for name, peak in found.peak_memory_mb.items())
-    console.print(f"Largest resident memory, MB: {memory}.")
+    print_memory(console, found.peak_memory_mb)
     console.print(found.machine, markup=False)
     print_held(console, found.held, found.differences)
 
@@ -240,7 +238,7 @@ def show_latency(found: latency.Outcome) -> None:
         f"{maximum.marks_per_second:,.0f} marks (messages times members): {maximum.messages:,} "
         f"messages were all readable after {maximum.seconds:.1f} s."
     )
-    shown = _table(
+    shown = table_of(
         "of the maximum",
         *("messages a second", "p50 ms", "p99 ms", "max ms", "probes", "missed"),
         *("call to report: p50", "p99", "resolution: p50", "p99"),
@@ -260,13 +258,13 @@ def show_latency(found: latency.Outcome) -> None:
         "The resolution is the time since the last answer that did not tell it."
     )
     console.print(f"{found.users_checked:,} users were compared with the oracle.")
-    memory = ", ".join(f"{name} {peak:.0f}" for name, peak in found.peak_memory_mb.items())
-    console.print(f"Largest resident memory, MB: {memory}.")
+    print_memory(console, found.peak_memory_mb)
     console.print(found.machine, markup=False)
     print_held(console, found.held, found.differences)
 
 
-def _table(first: str, *others: str) -> Table:
+def table_of(first: str, *others: str) -> Table:
+    """A table whose first column is words, and the others numbers."""
     table = Table(box=None, pad_edge=False)
     table.add_column(first)
     for name in others:
@@ -274,9 +272,15 @@ def _table(first: str, *others: str) -> Table:
     return table
 
 
+def print_memory(console: Console, peak_memory_mb: Mapping[str, float]) -> None:
+    """Print the largest resident memory of each process."""
+    memory = ", ".join(f"{name} {peak:.0f}" for name, peak in peak_memory_mb.items())
+    console.print(f"Largest resident memory, MB: {memory}.")
+
+
 def print_held(console: Console, held: dict[str, bool], differences: tuple[str, ...]) -> None:
     """Print bounds, and what was found otherwise than the oracle says."""
-    table = _table("bound", "held")
+    table = table_of("bound", "held")
     for name, holds in held.items():
         table.add_row(name, "yes" if holds else "NO")
     console.print(table)

@@ -7,6 +7,7 @@ from rich.table import Table
 
 from diffusion.bench.growth import Outcome
 from diffusion.bench.growth_fit import Series, ratio
+from diffusion.bench.report import print_held, table_of
 
 
 def show_growth(found: Outcome) -> None:
@@ -15,23 +16,18 @@ def show_growth(found: Outcome) -> None:
     for series in found.series:
         console.print(_series(series))
         console.print()
-    table = _table("of one piece of work", "costs")
+    table = table_of("of one piece of work", "costs")
     for name, value in found.units.items():
         table.add_row(name, f"{value:,g}")
     console.print(table)
     console.print()
-    held = _table("bound", "held")
-    for name, holds in found.held.items():
-        held.add_row(name, "yes" if holds else "NO")
-    console.print(held)
     console.print(f"{found.seconds:,.0f} s. {found.machine}", markup=False)
-    for one in found.differences:
-        console.print(one, markup=False)
+    print_held(console, found.held, found.differences)
 
 
 def _series(series: Series) -> Table:
     sizes = [f"{point.x:,}" for point in series.points]
-    table = _table(series.unit, *sizes, "exponent", "most")
+    table = table_of(series.unit, *sizes, "exponent", "most")
     exponents = series.exponents
     for name in series.names:
         curve = series.curve(name)
@@ -48,11 +44,3 @@ def _series(series: Series) -> Table:
 
 def _of(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def _table(first: str, *others: str) -> Table:
-    table = Table(box=None, pad_edge=False)
-    table.add_column(first)
-    for name in others:
-        table.add_column(name, justify="right")
-    return table

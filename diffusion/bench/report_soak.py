@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.table import Table
 
-from diffusion.bench.report import print_held
+from diffusion.bench.report import print_held, table_of
 from diffusion.bench.soak import DRIFT_MAX, DRIFT_SPAN_S, MEMORY_MAX_MB, Outcome
 
 
 def show_soak(found: Outcome) -> None:
     """Print the memory of each process, and what it went through."""
-    table = Table(box=None, pad_edge=False)
-    table.add_column("resident memory, MB")
-    for name in ("start", "end", "most", "slope an hour", "noise", "bound"):
-        table.add_column(name, justify="right")
+    table = table_of(
+        "resident memory, MB", "start", "end", "most", "slope an hour", "noise", "bound"
+    )
     for one in found.processes:
         table.add_row(
             one.name,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from diffusion.bench.report import print_held
+from diffusion.bench.report import print_held, print_memory
 from diffusion.bench.storm import Outcome
 
 
@@ -35,7 +35,6 @@ def show_storm(found: Outcome) -> None:
     )
     for error, count in found.error_kinds.items():
         console.print(f"{count:,} times {error}", markup=False)
-    memory = ", ".join(f"{name} {peak:.0f}" for name, peak in found.peak_memory_mb.items())
-    console.print(f"Largest resident memory, MB: {memory}.")
+    print_memory(console, found.peak_memory_mb)
     console.print(found.machine, markup=False)
     print_held(console, found.held, found.differences)

@@ -227,7 +227,7 @@ class Measure:
 # What is asked.
 
 
-class _NotingWire(httpx.HTTPTransport):
+class _NotingWire(verify.SharedWire):
     """Carries requests of many devices over shared connections, and has the last one."""
 
     sent: httpx.Request
@@ -236,13 +236,6 @@ class _NotingWire(httpx.HTTPTransport):
         """Carry a request."""
         self.sent = request
         return super().handle_request(request)
-
-    def close(self) -> None:
-        """Stay open: another device goes on."""
-
-    def shut(self) -> None:
-        """Close for good."""
-        super().close()
 
 
 def raw_request(request: httpx.Request) -> bytes:
