@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-from types import FrameType
-
 from consumers.materializer import Materializer
-from infra import epochs, metrics
+from infra import epochs, metrics, signals
 from infra.cassandra.schema import open_session
 from infra.clock import now_ms
 from infra.kafka.admin import Admin
@@ -21,13 +17,7 @@ def main(settings: Settings | None = None) -> None:
     session = open_session(settings.cassandra)
     epoch = epochs.ensure_change_log(settings, session, Admin(settings.kafka))
     metrics.serve(settings.materializer.metrics_port)
-    stop = threading.Event()
-
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    signal.signal(signal.SIGTERM, on_signal)
-    signal.signal(signal.SIGINT, on_signal)
+    stop = signals.stop_on_signal()
     delivery = Delivery(settings.kafka, "diffusion-materializer-dead-letters")
     try:
         Materializer(settings, session, epoch, delivery, now_ms).run(stop.is_set)

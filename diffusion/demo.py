@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -136,15 +136,20 @@ def own_system(settings: Settings, console: Console) -> Iterator[System]:
     """The whole system on `servers`, two of each worker, as the demonstration shows it."""
     with (
         servers(settings, console) as (used, folder),
-        running(
-            used,
-            logs=folder / "logs",
-            stream_workers=STREAM_WORKERS,
-            materializers=MATERIALIZERS,
-            report=console.say,
-        ) as system,
+        pairs(used, folder, console) as system,
     ):
         yield system
+
+
+def pairs(settings: Settings, folder: Path, console: Console) -> AbstractContextManager[System]:
+    """All programs on servers that run, two of each worker; their logs go under the folder."""
+    return running(
+        settings,
+        logs=folder / "logs",
+        stream_workers=STREAM_WORKERS,
+        materializers=MATERIALIZERS,
+        report=console.say,
+    )
 
 
 @contextmanager

@@ -8,12 +8,10 @@ killed go on working, which is harmless, until somebody ends them.
 
 from __future__ import annotations
 
-import signal
-import threading
-from types import FrameType
 from typing import Final
 
-from diffusion.processes import Child, Processes
+from diffusion.processes import Child, Processes, worker
+from infra import signals
 from infra.settings import Settings
 from schemas.errors import PermanentError
 
@@ -21,8 +19,6 @@ PROCESSES_MAX: Final = 256
 """More than any machine has cores and any topic here has partitions; a typing error, surely."""
 
 CHECK_INTERVAL_S: Final = 1.0
-
-SECTIONS: Final = {"stream-worker": "STREAM", "materializer": "MATERIALIZER"}
 
 
 def run(kind: str, count: int, settings: Settings) -> None:
@@ -33,13 +29,7 @@ def run(kind: str, count: int, settings: Settings) -> None:
     """
     if not 1 < count <= PROCESSES_MAX:
         raise PermanentError(f"--processes is {count}: give a number from 1 to {PROCESSES_MAX}.")
-    stop = threading.Event()
-
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    signal.signal(signal.SIGTERM, on_signal)
-    signal.signal(signal.SIGINT, on_signal)
+    stop = signals.stop_on_signal()
     with Processes() as processes:
         for child in children(kind, count, settings):
             processes.start(child)
@@ -55,11 +45,6 @@ def children(kind: str, count: int, settings: Settings) -> list[Child]:
     found = []
     for number in range(count):
         port = section.metrics_port + number if section.metrics_port else 0
-        instance = f"{section.instance_id}-{number + 1}" if section.instance_id else ""
-        variables = {
-            f"DIFFUSION_{SECTIONS[kind]}_METRICS_PORT": str(port),
-            f"DIFFUSION_{SECTIONS[kind]}_INSTANCE_ID": instance,
-        }
-        url = f"http://127.0.0.1:{port}/metrics" if port else ""
-        found.append(Child(f"{kind}-{number + 1}", (kind,), variables, None, url))
+        instance_id = f"{section.instance_id}-{number + 1}" if section.instance_id else ""
+        found.append(worker(kind, f"{kind}-{number + 1}", port, instance_id=instance_id))
     return found

@@ -38,7 +38,7 @@ STOP_TIMEOUT_S: Final = 20.0
 HTTP_TIMEOUT_S: Final = 5.0
 LOG_TAIL_CHARS: Final = 1_500
 
-NO_LABELS: Final[Mapping[str, str]] = MappingProxyType({})
+NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 @dataclass(slots=True)
@@ -57,6 +57,30 @@ class Child:
     failures: int = 0
     peak_bytes: int = 0
     output: IO[bytes] | None = field(default=None, repr=False)
+
+
+SECTIONS: Final = {"stream-worker": "STREAM", "materializer": "MATERIALIZER"}
+"""Section of the settings of each kind of worker."""
+
+
+def worker(
+    kind: str,
+    name: str,
+    port: int,
+    *,
+    environment: Mapping[str, str] = NOTHING,
+    log: Path | None = None,
+    instance_id: str = "",
+) -> Child:
+    """A worker with a port for its metrics (0: none), and a name to Kafka that is its own or none:
+    two of one name would throw each other out.
+    """
+    own = {
+        f"DIFFUSION_{SECTIONS[kind]}_METRICS_PORT": str(port),
+        f"DIFFUSION_{SECTIONS[kind]}_INSTANCE_ID": instance_id,
+    }
+    url = f"http://127.0.0.1:{port}/metrics" if port else ""
+    return Child(name, (kind,), {**environment, **own}, log, url)
 
 
 class ProcessFailed(PermanentError):
@@ -153,7 +177,7 @@ class Processes:
         return sum(child.restarts for child in self._all())
 
     def counted(
-        self, metric: str, labels: Mapping[str, str] = NO_LABELS, *, of: str | None = None
+        self, metric: str, labels: Mapping[str, str] = NOTHING, *, of: str | None = None
     ) -> float:
         """Sum of a counter over all children since their last start, or that `of` one of them, of
         samples with these labels.

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from diffusion.migrate import migrate
-from diffusion.processes import Child, Processes
+from diffusion.processes import Child, Processes, worker
 from infra.clock import monotonic_s, now_ms
 from infra.kafka.admin import Admin
 from infra.local.ports import free_ports
@@ -103,19 +103,10 @@ def running(
     with Processes() as processes:
         ports = iter(free_ports(stream_workers + materializers))
         for kind, count in (("stream-worker", stream_workers), ("materializer", materializers)):
-            section = "STREAM" if kind == "stream-worker" else "MATERIALIZER"
             for number in range(1, count + 1):
-                port = next(ports)
                 name = f"{kind}-{number}"
-                processes.start(
-                    Child(
-                        name,
-                        (kind,),
-                        {**variables, f"DIFFUSION_{section}_METRICS_PORT": str(port)},
-                        logs / f"{name}.log",
-                        f"http://127.0.0.1:{port}/metrics",
-                    )
-                )
+                log = logs / f"{name}.log"
+                processes.start(worker(kind, name, next(ports), environment=variables, log=log))
         url = f"http://127.0.0.1:{settings.api.port}"
         processes.start(Child("api", ("api",), variables, logs / "api.log", f"{url}/metrics"))
         report(f"{stream_workers} stream workers, {materializers} materializers, 1 API: starting")

@@ -94,8 +94,9 @@ def run(settings: Settings, seed: int, console: Console) -> Outcome:
 
 def measure(name: str, settings: Settings, seed: int, console: Console) -> Measured:
     """Measure one series on servers of its own."""
-    used = growth_conversations.shortened(settings) if name == "conversations" else settings
-    with stage.own(used, console) as (own, folder):
+    if name == "conversations":
+        settings = stage.shortened(settings, growth_conversations.WINDOW_MINUTES)
+    with stage.own(settings, console) as (own, folder):
         migrate(own, console.say)
         match name:
             case "members":

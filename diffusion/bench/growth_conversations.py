@@ -16,19 +16,12 @@ from diffusion.bench.growth_fit import Point, Series
 from diffusion.bench.growth_partition import row_costs
 from diffusion.bench.stage import Stage
 from diffusion.console import Console
-from diffusion.demo import MATERIALIZERS, STREAM_WORKERS
-from diffusion.system import running
-from infra.settings import LogSettings, Settings
+from diffusion.demo import pairs
+from infra.settings import Settings
 from schemas.versions import version_of
 
 SIZES: Final = (10, 100, 1_000, 10_000, 50_000)
 WINDOW_MINUTES: Final = 1 / 6
-
-
-def shortened(settings: Settings) -> Settings:
-    """The same settings with shorter windows."""
-    log = settings.log.model_dump() | {"window_minutes": WINDOW_MINUTES}
-    return settings.model_copy(update={"log": LogSettings(**log)})
 
 
 def measure(
@@ -36,13 +29,7 @@ def measure(
 ) -> tuple[Series, list[str]]:
     """Measure all sizes; with what devices hold otherwise than the oracle says."""
     accounts = {size: Account(number, size, seed) for number, size in enumerate(SIZES)}
-    with running(
-        settings,
-        logs=folder / "logs",
-        stream_workers=STREAM_WORKERS,
-        materializers=MATERIALIZERS,
-        report=console.say,
-    ) as system:
+    with pairs(settings, folder, console) as system:
         stage = Stage(system, folder, accounts, load=0.0)
         cassandra = cassandra_pid(settings)
         for size in SIZES:

@@ -21,9 +21,8 @@ from diffusion.bench.latency_load import Mix, everything
 from diffusion.bench.latency_probes import FullSpeed, Measured, Paced, measure
 from diffusion.bench.measure import machine, quantile
 from diffusion.console import Console
-from diffusion.demo import MATERIALIZERS, STREAM_WORKERS
+from diffusion.demo import pairs
 from diffusion.oracle import Oracle
-from diffusion.system import running
 from infra.settings import Settings
 from schemas.errors import PermanentError
 
@@ -139,13 +138,7 @@ def run(
 def _on(
     settings: Settings, folder: Path, mix: Mix, seconds: float, seed: int, console: Console
 ) -> Outcome:
-    with running(
-        settings,
-        logs=folder / "logs",
-        stream_workers=STREAM_WORKERS,
-        materializers=MATERIALIZERS,
-        report=console.say,
-    ) as system:
+    with pairs(settings, folder, console) as system:
         with console.progress("writing at full speed, at a tenth and at half of it"):
             measured, peak = children.run(measure, settings, mix, seed, tuple(P99_MAX_MS), seconds)
         system.processes.check()

@@ -19,10 +19,10 @@ from typing import Final
 from diffusion.bench.chats import Account
 from diffusion.bench.measure import cpu_ms
 from diffusion.console import Console
-from diffusion.demo import MATERIALIZERS, STREAM_WORKERS, own_servers
+from diffusion.demo import own_servers, pairs
 from diffusion.local import managed
 from diffusion.oracle import Oracle, compare
-from diffusion.system import System, running
+from diffusion.system import System
 from infra.clock import monotonic_s, now_ms
 from infra.settings import LogSettings, Settings
 from schemas.conversations import ConversationState
@@ -94,14 +94,7 @@ class Stage:
 
     def outlast(self, imported_ms: int, console: Console) -> None:
         """`settle` for what was written by then."""
-        window_ms = self.system.settings.log.window_ms
-        over_ms = window_start(imported_ms, window_ms) + window_ms + CLOCK_SKEW_MS
-        over_ms += SETTLE_MARGIN_MS
-        if now_ms() < over_ms:
-            with console.progress("waiting until the windows of the import are over"):
-                while now_ms() < over_ms:
-                    self.system.processes.check()
-                    time.sleep(SETTLE_POLL_S)
+        outlast(self.system, imported_ms, console)
 
     def token(self, size: int) -> str:
         """Bearer token of a user."""
@@ -142,6 +135,25 @@ class Stage:
         return [f"{size:,} conversations: {one}" for one in compare(expected, state)]
 
 
+def shortened(settings: Settings, minutes: float = WINDOW_MINUTES) -> Settings:
+    """The same settings with shorter windows of the change log."""
+    log = settings.log.model_dump() | {"window_minutes": minutes}
+    return settings.model_copy(update={"log": LogSettings(**log)})
+
+
+def outlast(system: System, imported_ms: int, console: Console) -> None:
+    """Wait until a change that is written now is in a window whose cursor looks at none of the
+    windows of what was written by then.
+    """
+    window_ms = system.settings.log.window_ms
+    over_ms = window_start(imported_ms, window_ms) + window_ms + CLOCK_SKEW_MS + SETTLE_MARGIN_MS
+    if now_ms() < over_ms:
+        with console.progress("waiting until the windows of the import are over"):
+            while now_ms() < over_ms:
+                system.processes.check()
+                time.sleep(SETTLE_POLL_S)
+
+
 @contextmanager
 def own(settings: Settings, console: Console) -> Iterator[tuple[Settings, Path]]:
     """Empty servers on free ports of loopback under a temporary folder, removed at the end.
@@ -173,17 +185,9 @@ def stage(settings: Settings, sizes: Sequence[int], seed: int, console: Console)
     if load > LOAD_QUIET:
         console.say(f"The machine is busy (load {load:.1f}): times will be too long.")
     accounts = {size: Account(number, size, seed) for number, size in enumerate(sizes)}
-    log = settings.log.model_dump() | {"window_minutes": WINDOW_MINUTES}
-    shorter = settings.model_copy(update={"log": LogSettings(**log)})
     with (
-        own(shorter, console) as (used, folder),
-        running(
-            used,
-            logs=folder / "logs",
-            stream_workers=STREAM_WORKERS,
-            materializers=MATERIALIZERS,
-            report=console.say,
-        ) as system,
+        own(shortened(settings), console) as (used, folder),
+        pairs(used, folder, console) as system,
     ):
         yield Stage(system, folder, accounts, load)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from diffusion.bench.measure import cpu_ms
-from diffusion.processes import Child, Processes
+from diffusion.processes import Processes, worker
 from diffusion.system import environment_of
 from infra.clock import monotonic_s
 from infra.kafka.delivery import Delivery
@@ -96,11 +96,10 @@ def run_stage(settings: Settings, events: int, logs: Path) -> tuple[float, int]:
 def take(settings: Settings, events: int, logs: Path) -> Taken:
     """Start a stream worker on a topic that is filled, and wait until it has taken all of it."""
     (port,) = free_ports(1)
-    url = f"http://127.0.0.1:{port}/metrics"
-    environment = {**environment_of(settings), "DIFFUSION_STREAM_METRICS_PORT": str(port)}
+    environment, log = environment_of(settings), logs / "stage.log"
     with Processes() as processes:
-        child = Child("stream-worker", ("stream-worker",), environment, logs / "stage.log", url)
-        processes.start(child)
+        name = "stream-worker"
+        processes.start(worker(name, name, port, environment=environment, log=log))
         first: tuple[float, float, float] | None = None
         deadline_s = monotonic_s() + TIMEOUT_S
         while True:

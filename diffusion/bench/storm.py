@@ -32,17 +32,15 @@ from diffusion.bench.storm_check import applied, dropped_connections, is_newer, 
 from diffusion.bench.storm_load import Device, Load, Visit
 from diffusion.bench.storm_world import World
 from diffusion.console import Console
-from diffusion.demo import MATERIALIZERS, STREAM_WORKERS
+from diffusion.demo import pairs
 from diffusion.oracle import Difference, Oracle, compare
-from diffusion.system import System, running
+from diffusion.system import System
 from infra.clock import monotonic_s, now_ms
-from infra.settings import CassandraSettings, LogSettings, Settings
+from infra.settings import CassandraSettings, Settings
 from schemas.conversations import ConversationState
 from schemas.errors import PermanentError, RetryableError
 from schemas.events import Message, WriteEvent
-from schemas.versions import window_start
 from sdk.backend import WriteProducer
-from syncapi.delta import CLOCK_SKEW_MS
 
 USERS_MIN: Final = 10
 USERS_MAX: Final = 15_000
@@ -141,17 +139,9 @@ def run(settings: Settings, plan: Plan, console: Console) -> Outcome:
     if not USERS_MIN <= plan.users <= USERS_MAX:
         raise PermanentError(f"A storm is of {USERS_MIN} to {USERS_MAX:,} users.")
     world = World(plan.users, plan.conversations, settings.policy.members_max, plan.seed)
-    log = settings.log.model_dump() | {"window_minutes": stage.WINDOW_MINUTES}
-    shorter = settings.model_copy(update={"log": LogSettings(**log)})
     with (
-        stage.own(shorter, console) as (used, folder),
-        running(
-            used,
-            logs=folder / "logs",
-            stream_workers=STREAM_WORKERS,
-            materializers=MATERIALIZERS,
-            report=console.say,
-        ) as system,
+        stage.own(stage.shortened(settings), console) as (used, folder),
+        pairs(used, folder, console) as system,
         WriteProducer(used.kafka.bootstrap_servers, extra=used.kafka.options) as producer,
     ):
         return _Bench(system, producer, world, plan, console).run()
@@ -205,7 +195,7 @@ class _Bench:
         imported_ms = now_ms()
         self._timed("first syncs", lambda: self._sync("first syncs", world.users))
         ordinary, _ = children.run(_ordinary, self._system.settings.cassandra, heavy[0])
-        self._timed("settling", lambda: self._settle(imported_ms))
+        self._timed("settling", lambda: stage.outlast(self._system, imported_ms, self._console))
         self._write("a message for everybody", world.touched(now_ms()))
         self._sync("second syncs", world.users)
         self._catch_up(heavy)
@@ -233,14 +223,6 @@ class _Bench:
     def _quiet(self) -> None:
         self._producer.flush()
         self._system.wait_quiet()
-
-    def _settle(self, imported_ms: int) -> None:
-        """Wait until a change is in a window whose cursor looks at none of the import's."""
-        window_ms = self._system.settings.log.window_ms
-        over_ms = window_start(imported_ms, window_ms) + window_ms + CLOCK_SKEW_MS
-        while now_ms() < over_ms + stage.SETTLE_MARGIN_MS:
-            self._system.processes.check()
-            time.sleep(stage.SETTLE_POLL_S)
 
     # Devices.
 

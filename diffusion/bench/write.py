@@ -26,10 +26,9 @@ from diffusion import verify
 from diffusion.bench import children, drain, naive, stage, stage_one
 from diffusion.bench.measure import machine
 from diffusion.console import Console
-from diffusion.demo import MATERIALIZERS, STREAM_WORKERS
+from diffusion.demo import pairs
 from diffusion.migrate import migrate
 from diffusion.oracle import Oracle
-from diffusion.system import running
 from infra.clock import monotonic_s
 from infra.settings import Settings
 from sdk.backend import WriteProducer
@@ -239,13 +238,7 @@ class _Bench:
         rate, _ = children.run(naive.write, settings, trace, self._messages, NAIVE_SECONDS)
         groups = naive.read(trace, self._messages)
         oracle = Oracle()
-        with running(
-            settings,
-            logs=self._folder / "logs",
-            stream_workers=STREAM_WORKERS,
-            materializers=MATERIALIZERS,
-            report=self._console.say,
-        ) as system:
+        with pairs(settings, self._folder, self._console) as system:
             # What the measures before left in the change log is drained first.
             system.wait_quiet()
             with WriteProducer(settings.kafka.bootstrap_servers) as producer:

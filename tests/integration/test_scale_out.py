@@ -13,7 +13,7 @@ from typing import Self
 from confluent_kafka import Consumer, TopicPartition
 
 from diffusion import verify
-from diffusion.processes import Child
+from diffusion.processes import Child, worker
 from diffusion.system import System, environment_of, wait_ready
 from infra.kafka.admin import Admin
 from infra.kafka.config import common
@@ -97,18 +97,10 @@ def wait_until(holds: Callable[[], bool], what: str, seconds: float = 60) -> flo
     return time.monotonic() - began
 
 
-def worker(system: System, kind: str, name: str, folder: Path, instance: str = "") -> Child:
-    section = "STREAM" if kind == "stream-worker" else "MATERIALIZER"
+def another(system: System, kind: str, name: str, folder: Path) -> Child:
     (port,) = free_ports(1)
-    environment = {
-        **environment_of(system.settings),
-        f"DIFFUSION_{section}_METRICS_PORT": str(port),
-        f"DIFFUSION_{section}_INSTANCE_ID": instance,
-        # Those without a name leave their group when they end, whatever this is.
-        "DIFFUSION_KAFKA_SESSION_TIMEOUT_S": "60",
-    }
-    url = f"http://127.0.0.1:{port}/metrics"
-    return Child(name, (kind,), environment, folder / f"{name}.log", url)
+    environment = environment_of(system.settings)
+    return worker(kind, name, port, environment=environment, log=folder / f"{name}.log")
 
 
 @contextmanager
@@ -166,8 +158,8 @@ def test_every_process_is_restarted_and_others_join_and_leave_while_writes_flow(
                 phone.sync()
         assert processes.restarts() == restarts + len(processes.names())
         more = (
-            worker(system, "stream-worker", "stream-worker-3", tmp_path),
-            worker(system, "materializer", "materializer-3", tmp_path),
+            another(system, "stream-worker", "stream-worker-3", tmp_path),
+            another(system, "materializer", "materializer-3", tmp_path),
         )
         with started(system, *more):
             for metric in (EVENTS, "diffusion_materializer_records_total"):
