@@ -8,20 +8,18 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from http import HTTPStatus
 from statistics import median
 from typing import Final, Self
 
 from diffusion.bench.measure import cpu_ms, quantile
-from diffusion.bench.raw_http import Answer, Connection, request_bytes
+from diffusion.bench.raw_http import Connection
+from diffusion.bench.raw_sync import ask, exchange, sync_bytes, tells_nothing
 from diffusion.local import managed
 from diffusion.system import System
 from infra.clock import monotonic_s
 from infra.settings import Settings
-from schemas.encoding import Format, decode, encode
 from schemas.errors import PermanentError, RetryableError
 from schemas.protocol import SyncRequest, SyncResponse
-from sdk.client.wire import SYNC_PATH
 
 PASSES: Final = 8
 """Times that all requests of a measure are sent, after once that does not count. The median pass
@@ -125,7 +123,6 @@ class Prober:
 
     def __init__(self, system: System, cassandra: int) -> None:
         self._system = system
-        self._host = f"{system.settings.api.host}:{system.settings.api.port}"
         self._cassandra = cassandra
         self._tokens: dict[str, str] = {}
         self._runner = asyncio.Runner()
@@ -143,9 +140,10 @@ class Prober:
 
     async def _send(self, request: bytes) -> SyncResponse:
         connection = await self._open()
-        answer = await _exchange(connection, request)
-        connection.close()
-        return decode(answer.body, SyncResponse, Format.MSGPACK)
+        try:
+            return await ask(connection, request)
+        finally:
+            connection.close()
 
     async def _open(self) -> Connection:
         api = self._system.settings.api
@@ -157,7 +155,12 @@ class Prober:
         for _ in range(ANSWERS_MAX):
             answer = self.send(user_id, cursor, page)
             page, cursor = answer.page, answer.cursor or cursor
-            if cursor is not None and page is None and not answer.has_more and _is_empty(answer):
+            if (
+                cursor is not None
+                and page is None
+                and not answer.has_more
+                and tells_nothing(answer)
+            ):
                 return cursor
         raise RetryableError(f"After {ANSWERS_MAX} answers there is still something new.")
 
@@ -195,25 +198,14 @@ class Prober:
         token = self._tokens.get(user_id)
         if token is None:
             token = self._tokens[user_id] = self._system.token(user_id)
-        body = encode(request, Format.MSGPACK)
-        return request_bytes(SYNC_PATH, self._host, token, body, Format.MSGPACK.value)
-
-
-async def _exchange(connection: Connection, request: bytes) -> Answer:
-    answer = await connection.exchange(request)
-    if answer.status != HTTPStatus.OK:
-        raise RetryableError(f"The API answered {answer.status}: {answer.body[:300]!r}")
-    return answer
+        api = self._system.settings.api
+        return sync_bytes(api.host, api.port, token, request)
 
 
 async def _timed_ms(connection: Connection, request: bytes) -> float:
     began_ns = time.perf_counter_ns()
-    await _exchange(connection, request)
+    await exchange(connection, request)
     return (time.perf_counter_ns() - began_ns) / 1e6
-
-
-def _is_empty(answer: SyncResponse) -> bool:
-    return answer.path == "delta" and not answer.conversations
 
 
 def timed(work: Callable[[], int], cassandra: int) -> Spent:

@@ -19,7 +19,7 @@ from diffusion import verify
 from diffusion.bench import children, stage
 from diffusion.bench.latency_load import Mix, everything
 from diffusion.bench.latency_probes import FullSpeed, Measured, Paced, measure
-from diffusion.bench.measure import machine, quantile
+from diffusion.bench.measure import in_mb, machine, quantile
 from diffusion.console import Console
 from diffusion.demo import pairs
 from diffusion.oracle import Oracle
@@ -154,7 +154,7 @@ def _on(
         mix=mix,
         maximum=measured.maximum,
         cases=measured.cases,
-        peak_memory_mb={name: round(size / 2**20, 1) for name, size in peaks.items()},
+        peak_memory_mb=in_mb(peaks),
         machine=machine(),
         users_checked=verdict.checked,
         differences=tuple(verdict.differences),

@@ -18,18 +18,16 @@ from typing import Final
 import uvloop
 
 from diffusion.bench.latency_load import Load, Mix, Probe, probes
-from diffusion.bench.raw_http import Connection, request_bytes
+from diffusion.bench.raw_http import Connection
+from diffusion.bench.raw_sync import ask, sync_bytes, tells_nothing
 from diffusion.bench.stage import SYNCS_TO_CATCH_UP_MAX
 from diffusion.system import TOKEN_LIFETIME_S, wait_quiet
 from infra.clock import monotonic_s, now_ms
 from infra.settings import Settings
-from schemas.encoding import Format, decode, encode
 from schemas.errors import RetryableError
 from schemas.events import Message
 from schemas.protocol import SyncRequest, SyncResponse
 from sdk.backend import WriteProducer
-from sdk.client.statuses import STATUS_OK
-from sdk.client.wire import SYNC_PATH
 from syncapi.auth import issue
 from syncapi.heads import CACHE_AGE_S
 
@@ -179,7 +177,7 @@ class Device:
         try:
             for _ in range(SYNCS_TO_CATCH_UP_MAX):
                 told = await self._ask(connection)
-                if told.path == "delta" and not told.conversations:
+                if tells_nothing(told):
                     return
         finally:
             connection.close()
@@ -205,14 +203,7 @@ class Device:
 
     async def _ask(self, connection: Connection) -> SyncResponse:
         request = SyncRequest(DEVICE_ID, cursor=self._cursor)
-        body = encode(request, Format.MSGPACK)
-        host, port = self._address
-        answer = await connection.exchange(
-            request_bytes(SYNC_PATH, f"{host}:{port}", self._token, body, Format.MSGPACK.value)
-        )
-        if answer.status != STATUS_OK:
-            raise RetryableError(f"The API answered {answer.status}: {answer.body[:200]!r}")
-        told = decode(answer.body, SyncResponse, Format.MSGPACK)
+        told = await ask(connection, sync_bytes(*self._address, self._token, request))
         self._cursor = told.cursor or self._cursor
         return told
 

@@ -6,7 +6,7 @@ import contextlib
 import math
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -46,6 +46,11 @@ class Rehearsed:
     round_trips: int
     bytes_up: int
     bytes_down: int
+
+
+def in_mb(sizes: Mapping[str, float]) -> dict[str, float]:
+    """Bytes of each process as MB of 2^20."""
+    return {name: round(size / 2**20, 1) for name, size in sizes.items()}
 
 
 def machine() -> str:

@@ -26,7 +26,7 @@ from typing import Any, Final
 
 from diffusion import verify
 from diffusion.bench import children, stage, storm_load
-from diffusion.bench.measure import cpu_ms, machine, quantile
+from diffusion.bench.measure import cpu_ms, in_mb, machine, quantile
 from diffusion.bench.ordinary import OrdinaryCost, OrdinaryServer
 from diffusion.bench.storm_check import applied, dropped_connections, is_newer, told
 from diffusion.bench.storm_load import Device, Load, Visit
@@ -373,7 +373,7 @@ class _Bench:
             marks_per_second=round(self._world.marks(storm.written) / storm.seconds, 1),
             listen_overflows=storm.overflows,
             devices_cpu_share=round(storm.load.cpu_seconds / storm.load.seconds, 3),
-            peak_memory_mb={name: round(peak / 2**20, 1) for name, peak in peaks.items()},
+            peak_memory_mb=in_mb(peaks),
             machine=machine(),
             seconds_of=self._seconds_of,
             users_checked=checked,

@@ -18,16 +18,17 @@ from typing import Final
 
 import uvloop
 
-from diffusion.bench.raw_http import Connection, request_bytes
+from diffusion.bench.raw_http import Connection
+from diffusion.bench.raw_sync import sync_bytes
 from infra.clock import monotonic_s
 from infra.files import allow_open_files
-from schemas.encoding import Format, encode
+from schemas.encoding import Format
 from schemas.errors import DiffusionError, PermanentError, RetryableError
 from schemas.protocol import SyncRequest, SyncResponse
 from sdk.client.course import SyncCourse
 from sdk.client.limits import SECONDS_PER_REQUEST_DEFAULT, SECONDS_TO_CONNECT_DEFAULT
 from sdk.client.ops import StoredState
-from sdk.client.wire import SYNC_PATH, answer_of, fixed_headers
+from sdk.client.wire import answer_of, fixed_headers
 
 DEVICE_ID: Final = "phone"
 FILES_BESIDE_CONNECTIONS: Final = 256
@@ -140,11 +141,6 @@ class _Devices:
         return cursor
 
     def _bytes_of(self, device: Device, request: SyncRequest) -> bytes:
-        return request_bytes(
-            SYNC_PATH,
-            f"{self._host}:{self._port}",
-            device.token,
-            encode(request, Format.MSGPACK),
-            Format.MSGPACK.value,
-            accept_encoding=self._codings,
+        return sync_bytes(
+            self._host, self._port, device.token, request, accept_encoding=self._codings
         )

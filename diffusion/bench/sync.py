@@ -21,7 +21,14 @@ from typing import Any, Final, TypeVar
 
 from diffusion import baseline
 from diffusion.bench import throughput
-from diffusion.bench.measure import Rehearsed, RehearsingTransport, machine, repeated, times_of
+from diffusion.bench.measure import (
+    Rehearsed,
+    RehearsingTransport,
+    in_mb,
+    machine,
+    repeated,
+    times_of,
+)
 from diffusion.bench.ordinary import OrdinaryCost, OrdinaryServer
 from diffusion.bench.stage import Stage, catch_up
 from diffusion.bench.throughput import Throughput
@@ -240,7 +247,7 @@ class _Bench:
             fresh=tuple(fresh),
             throughput=tuple(many),
             import_seconds=dict(stage.import_seconds),
-            peak_memory_mb={name: round(peak / 2**20, 1) for name, peak in peaks.items()},
+            peak_memory_mb=in_mb(peaks),
             load=stage.load,
             machine=machine(),
             differences=tuple(self._differences),

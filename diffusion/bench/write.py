@@ -24,7 +24,7 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 
 from diffusion import verify
 from diffusion.bench import children, drain, naive, stage, stage_one
-from diffusion.bench.measure import machine
+from diffusion.bench.measure import in_mb, machine
 from diffusion.console import Console
 from diffusion.demo import pairs
 from diffusion.migrate import migrate
@@ -193,7 +193,7 @@ class _Bench:
             stream=Rates(tuple(stream)),
             naive=Rates((naive_rates,)),
             pipeline=pipeline,
-            peak_memory_mb={name: round(peak / 2**20, 1) for name, peak in self._peaks.items()},
+            peak_memory_mb=in_mb(self._peaks),
             machine=machine(),
             users_checked=self._checked,
             differences=tuple(self._differences),
