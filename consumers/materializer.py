@@ -184,13 +184,21 @@ class Materializer:
             for partition, (offset, _) in reached.items()
         ]
         try:
-            self._consumer.commit(offsets=offsets, asynchronous=False)
+            told = self._consumer.commit(offsets=offsets, asynchronous=False) or ()
         except KafkaException as error:
-            # The rows are written; whoever has the partitions next writes them again.
-            log.warning("offsets were not committed: %s", error.args[0].str())
-            self._owed |= {place.partition: place.offset for place in offsets}
-            if not error.args[0].retriable():
-                _raise_unless_moved(error)
+            self._refused(offsets, error.args[0])
+        else:
+            # Some of the partitions may be refused while the request as a whole is not.
+            for place in told:
+                if place.error is not None:
+                    self._refused([place], place.error)
+
+    def _refused(self, offsets: Sequence[TopicPartition], error: KafkaError) -> None:
+        """The rows are written; whoever has the partitions next writes them again."""
+        log.warning("offsets were not committed: %s", error.str())
+        self._owed |= {place.partition: place.offset for place in offsets}
+        if not error.retriable() and error.code() not in _MOVED:
+            raise RetryableError(f"Kafka does not take commits: {error.str()}")
 
     def _note_lag(self) -> None:
         """Count what is behind, from what librdkafka knows of the partitions without asking."""
@@ -255,8 +263,3 @@ _MOVED: Final = {
     KafkaError._FENCED,
 }
 """Commit errors that only say that the partitions are another's by now."""
-
-
-def _raise_unless_moved(error: KafkaException) -> None:
-    if error.args[0].code() not in _MOVED:
-        raise RetryableError(f"Kafka does not take commits: {error.args[0].str()}") from error

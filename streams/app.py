@@ -18,7 +18,7 @@ import os
 import sys
 import tempfile
 from collections.abc import AsyncIterable, Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import faust
 from faust.types import EventT
@@ -36,6 +36,7 @@ from streams.activity import Costs
 from streams.cache import ConversationCache
 from streams.pace import Pace
 from streams.policy import Rules
+from streams.progress import Consumer, Progress
 from streams.sink import Sink
 from streams.sweep import Sweep
 from streams.worker import ConversationPipeline, Pipeline, SourceRecord, UserPipeline
@@ -165,7 +166,7 @@ def _agent(app: faust.App, settings: Settings, topic: str, pipeline: Pipeline[An
         metrics.stream_oldest_undone_seconds.labels(topic),
         now_ms,
     )
-    done: dict[int, int] = {}
+    progress = Progress(topic)
 
     async def consume(stream: Any) -> None:  # StreamT does not declare noack_take
         batches: AsyncIterable[list[EventT[bytes]]] = stream.noack_take(
@@ -183,31 +184,20 @@ def _agent(app: faust.App, settings: Settings, topic: str, pipeline: Pipeline[An
                 for event in part:
                     await stream.ack(event)
                 backlog.done(max(record.at_ms for record in records))
-                done.update((record.partition, record.offset + 1) for record in records)
+                progress.finished(records)
 
     async def on_revoked(*_: Any, **__: Any) -> None:
-        done.clear()  # whoever has them meanwhile gets further
+        progress.revoked()
 
     async def counting() -> None:
         while True:
             await asyncio.sleep(LAG_INTERVAL_S)
-            backlog.left(await _behind(app, topic, done))
+            consumer = cast(Consumer, app.consumer)  # ConsumerT does not declare _commit
+            backlog.left(await progress.look(consumer))
 
     app.agent(source, name=f"diffuse-{topic}", concurrency=1)(consume)
     app.on_partitions_revoked.connect(on_revoked, weak=False)
     app.task(counting)
-
-
-async def _behind(app: faust.App, topic: str, done: dict[int, int]) -> int:
-    """Records of a topic's assigned partitions that are not done, by the ends that the last fetches
-    told.
-    """
-    consumer, behind = app.consumer, 0
-    for tp in [tp for tp in consumer.assignment() if tp.topic == topic]:
-        reached = done.get(tp.partition, await consumer.position(tp))
-        # Both are None until the first fetch.
-        behind += max(0, (consumer.highwater(tp) or 0) - (reached or 0)) if reached else 0
-    return behind
 
 
 def _task(app: faust.App, sweep: Sweep, interval_s: float) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -205,6 +207,38 @@ def test_a_commit_that_a_rebalance_refused_is_made_once_more(
     stops = iter([False, False, True])
     materializer_on(Cells(), consumer).run(lambda: next(stops))
     assert consumer.committed == {0: 6}
+
+
+@pytest.mark.parametrize(
+    ("code", "ends"),
+    [(KafkaError.REBALANCE_IN_PROGRESS, False), (KafkaError.TOPIC_AUTHORIZATION_FAILED, True)],
+)
+def test_a_commit_refused_for_one_partition_only_is_seen(
+    monkeypatch: pytest.MonkeyPatch, code: int, ends: bool
+) -> None:
+    monkeypatch.setattr(materializer, "LAG_INTERVAL_S", 0.0)
+
+    class Partly(ScriptedConsumer):
+        """Refuses partition 1 once, in the answer; reading goes on where it was."""
+
+        def position(self, places: list[TopicPartition]) -> list[TopicPartition]:
+            return [TopicPartition(p.topic, p.partition, (6, 9)[p.partition]) for p in places]
+
+        def commit(self, offsets: list[TopicPartition], *, asynchronous: bool) -> Any:
+            taken = [place for place in offsets if self.told or place.partition == 0]
+            super().commit(taken, asynchronous=asynchronous)
+            refused = SimpleNamespace(partition=1, offset=9, error=KafkaError(code))
+            answer = [*taken, *([] if self.told else [refused])]
+            self.told = True
+            return answer
+
+        told = False
+
+    consumer = Partly([records()])
+    stops = iter([False, False, True])
+    with pytest.raises(RetryableError) if ends else nullcontext():
+        materializer_on(Cells(), consumer).run(lambda: next(stops))
+    assert consumer.committed == ({0: 6} if ends else {0: 6, 1: 9})
 
 
 def test_a_batch_is_what_has_come_and_no_more_than_asked_for() -> None:

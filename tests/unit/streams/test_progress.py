@@ -1,0 +1,109 @@
+"""Records behind, and commits made once more where a rebalance refused them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from faust.types import TP
+
+from streams.progress import Progress
+from streams.worker import SourceRecord
+
+TOPIC = "writes"
+
+
+class Group:
+    """A consumer of two partitions, one of which is of another topic."""
+
+    def __init__(self) -> None:
+        self.positions: dict[TP, int | None] = {TP(TOPIC, 0): None, TP("other", 0): 7}
+        self.ends: dict[TP, int | None] = {TP(TOPIC, 0): None, TP("other", 0): 9}
+        self.commits: list[int] = []
+        self.refuses = False
+        self.meanwhile: Progress | None = None
+
+    def assignment(self) -> set[TP]:
+        return set(self.positions)
+
+    def highwater(self, tp: TP, /) -> int | None:
+        return self.ends[tp]
+
+    async def position(self, tp: TP, /) -> int | None:
+        return self.positions[tp]
+
+    async def _commit(self, offsets: Mapping[TP, int], /) -> bool:
+        if self.meanwhile is not None:
+            self.taken(self.meanwhile, 6)
+            self.meanwhile = None
+        if self.refuses:
+            return False
+        assert set(offsets) == {TP(TOPIC, 0)}
+        self.commits += offsets.values()
+        return True
+
+    def taken(self, progress: Progress, upto: int) -> None:
+        """All before `upto` is taken and done."""
+        self.positions[TP(TOPIC, 0)] = upto
+        progress.finished([SourceRecord(TOPIC, 0, upto - 1, 0, b"")])
+
+
+def look(progress: Progress, group: Group, times: int = 1) -> int:
+    return [asyncio.run(progress.look(group)) for _ in range(times)][-1]
+
+
+def test_nothing_is_known_before_the_first_fetch() -> None:
+    assert look(Progress(TOPIC), Group(), times=3) == 0
+
+
+def test_behind_is_what_is_not_done_by_the_end_that_is_known() -> None:
+    progress, group = Progress(TOPIC), Group()
+    group.positions[TP(TOPIC, 0)], group.ends[TP(TOPIC, 0)] = 4, 10
+    assert look(progress, group) == 6, "nothing done here yet: from where it was taken over"
+    group.taken(progress, 5)
+    group.positions[TP(TOPIC, 0)] = 9
+    assert look(progress, group) == 5, "done, not taken, counts"
+    progress.revoked()
+    group.positions[TP(TOPIC, 0)] = 10
+    assert look(progress, group) == 0
+
+
+def test_what_stands_is_committed_once_more_and_then_no_more() -> None:
+    progress, group = Progress(TOPIC), Group()
+    group.taken(progress, 5)
+    look(progress, group)
+    assert group.commits == [], "still in motion: the ordinary commit comes by itself"
+    look(progress, group, times=5)
+    assert group.commits == [5]
+    group.taken(progress, 6)
+    look(progress, group, times=5)
+    assert group.commits == [5, 6]
+
+
+def test_a_commit_that_is_refused_again_is_made_again() -> None:
+    progress, group = Progress(TOPIC), Group()
+    group.refuses = True
+    group.taken(progress, 5)
+    look(progress, group, times=4)
+    group.refuses = False
+    look(progress, group, times=4)
+    assert group.commits == [5]
+
+
+def test_a_batch_from_before_a_rebalance_takes_no_commit_back() -> None:
+    """It ends after the partition went to another worker, which got to 8, and came back."""
+    progress, group = Progress(TOPIC), Group()
+    progress.revoked()
+    group.taken(progress, 5)
+    group.positions[TP(TOPIC, 0)] = 8
+    look(progress, group, times=4)
+    assert group.commits == []
+
+
+def test_what_was_overtaken_is_committed_at_its_newer_place() -> None:
+    """Ours may have reached the broker after the newer one of Faust, and have taken it back."""
+    progress, group = Progress(TOPIC), Group()
+    group.taken(progress, 5)
+    group.meanwhile = progress
+    look(progress, group, times=5)
+    assert group.commits == [5, 6]
