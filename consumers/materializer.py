@@ -73,15 +73,15 @@ class Materializer:
         )
         self._lag_due_s = 0.0
         self._owed: dict[int, int] = {}
+        self._refusal: KafkaError | None = None
         self._ttl_s = max(TTL_MIN_S, settings.log.retention_ms // 1_000)
-        self._consumer = Consumer(
-            consumer(
-                settings.kafka,
-                "diffusion-materializer",
-                settings.kafka.materializer_group,
-                settings.materializer.instance_id,
-            )
+        options = consumer(
+            settings.kafka,
+            "diffusion-materializer",
+            settings.kafka.materializer_group,
+            settings.materializer.instance_id,
         )
+        self._consumer = Consumer(options | {"on_commit": self._on_commit})
 
     def run(self, should_stop: Callable[[], bool]) -> None:
         """Work until `should_stop`; raises what cannot be retried, with nothing committed for
@@ -93,6 +93,7 @@ class Materializer:
                 messages = self._take()
                 if messages:
                     self.apply(messages)
+                self._raise_if_refused()
                 self._note_lag()
         finally:
             self._consumer.close()
@@ -169,11 +170,13 @@ class Materializer:
             log_positions.reached(session, self._epoch.epoch, partition, offset, at_ms)
             for partition, (offset, at_ms) in reached.items()
         ]
+        # Of one partition of Cassandra's, so one write for it however many they are.
+        where = [positions[0] if len(positions) == 1 else session.batch(positions)]
         in_flight = settings.statements_in_flight
         state = statements.grouped(
             session, statements.state(session, fold, self._ttl_s), settings.rows_per_statement
         )
-        session.write([*positions, *(one for found in state for one in found)], in_flight=in_flight)
+        session.write([*where, *(one for found in state for one in found)], in_flight=in_flight)
         index = statements.index(session, fold, self._ttl_s)
         for found in statements.grouped(session, index, settings.rows_per_statement):
             session.write(found, in_flight=in_flight)
@@ -183,22 +186,34 @@ class Materializer:
             TopicPartition(topics.CHANGES.name, partition, offset + 1)
             for partition, (offset, _) in reached.items()
         ]
+        # Not waited for: the rows are written, and the next batch may begin. What came of it is
+        # told to `_on_commit`, within a later call of the consumer.
         try:
-            told = self._consumer.commit(offsets=offsets, asynchronous=False) or ()
+            self._consumer.commit(offsets=offsets, asynchronous=True)
         except KafkaException as error:
             self._refused(offsets, error.args[0])
-        else:
-            # Some of the partitions may be refused while the request as a whole is not.
-            for place in told:
-                if place.error is not None:
-                    self._refused([place], place.error)
 
-    def _refused(self, offsets: Sequence[TopicPartition], error: KafkaError) -> None:
+    def _on_commit(self, error: KafkaError | None, places: Sequence[TopicPartition]) -> None:
+        if error is not None:
+            self._refused(places, error)
+            return
+        for place in places:
+            # Some of the partitions may be refused while the request as a whole is not.
+            if place.error is not None:
+                self._refused([place], place.error)
+
+    def _refused(self, places: Sequence[TopicPartition], error: KafkaError) -> None:
         """The rows are written; whoever has the partitions next writes them again."""
+        if error.code() == KafkaError._NO_OFFSET:
+            return
         log.warning("offsets were not committed: %s", error.str())
-        self._owed |= {place.partition: place.offset for place in offsets}
+        self._owed |= {place.partition: place.offset for place in places}
         if not error.retriable() and error.code() not in _MOVED:
-            raise RetryableError(f"Kafka does not take commits: {error.str()}")
+            self._refusal = error
+
+    def _raise_if_refused(self) -> None:
+        if self._refusal is not None:
+            raise RetryableError(f"Kafka does not take commits: {self._refusal.str()}")
 
     def _note_lag(self) -> None:
         """Count what is behind, from what librdkafka knows of the partitions without asking."""

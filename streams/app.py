@@ -39,6 +39,7 @@ from streams.policy import Rules
 from streams.progress import Consumer, Progress
 from streams.sink import Sink
 from streams.sweep import Sweep
+from streams.transport import gathering
 from streams.worker import ConversationPipeline, Pipeline, SourceRecord, UserPipeline
 
 log = logging.getLogger("diffusion.streams")
@@ -133,7 +134,7 @@ def run(app: faust.App) -> None:
 
 def _app(settings: Settings) -> faust.App:
     servers = settings.kafka.bootstrap_servers.replace(",", ";")
-    return faust.App(
+    app = faust.App(
         settings.kafka.stream_group,
         # Faust makes a folder for its tables, also when it has none: not in the current one.
         datadir=tempfile.gettempdir(),
@@ -155,12 +156,12 @@ def _app(settings: Settings) -> faust.App:
         web_enabled=False,
         worker_redirect_stdouts=False,
     )
+    app.transport = gathering(app, settings.stream.batch_wait_s / 2)
+    return app
 
 
 def _agent(app: faust.App, settings: Settings, topic: str, pipeline: Pipeline[Any]) -> None:
     source = app.topic(topic, value_type=bytes, value_serializer="raw", key_serializer="raw")
-    stream_settings = settings.stream
-
     backlog = Backlog(
         metrics.stream_lag_records.labels(topic),
         metrics.stream_oldest_undone_seconds.labels(topic),
@@ -170,7 +171,7 @@ def _agent(app: faust.App, settings: Settings, topic: str, pipeline: Pipeline[An
 
     async def consume(stream: Any) -> None:  # StreamT does not declare noack_take
         batches: AsyncIterable[list[EventT[bytes]]] = stream.noack_take(
-            stream_settings.batch_records, within=stream_settings.batch_wait_s
+            settings.stream.batch_records, within=settings.stream.batch_wait_s
         )
         async for batch in batches:
             for part in _cut(batch):

@@ -25,6 +25,13 @@ def common(settings: KafkaSettings, client_id: str) -> Options:
     return options
 
 
+FETCH_MIN_BYTES: Final = 65_536
+FETCH_WAIT_MS: Final = 25
+"""A fetch is answered when so much has come, or after so long. The records of one batch of a stream
+worker go to many partitions, and librdkafka sends each partition's by itself: with a fetch for
+each, the broker spent more on fetches than on records."""
+
+
 def producer(settings: KafkaSettings, client_id: str) -> Options:
     """An idempotent producer: in order and without duplicates for as long as it lives."""
     return common(settings, client_id) | {
@@ -55,7 +62,8 @@ def consumer(settings: KafkaSettings, client_id: str, group: str, instance_id: s
             "enable.auto.offset.store": False,
             "auto.offset.reset": "earliest",
             "isolation.level": "read_committed",
-            "fetch.wait.max.ms": 50,
+            "fetch.min.bytes": FETCH_MIN_BYTES,
+            "fetch.wait.max.ms": FETCH_WAIT_MS,
             "queued.max.messages.kbytes": 32_768,
         }
     )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 from unittest.mock import patch
 
-from confluent_kafka import OFFSET_INVALID, TIMESTAMP_LOG_APPEND_TIME, TopicPartition
+from confluent_kafka import OFFSET_INVALID, TIMESTAMP_LOG_APPEND_TIME, KafkaError, TopicPartition
 
 from consumers import materializer
 from consumers.materializer import Materializer
@@ -64,9 +64,15 @@ class ScriptedConsumer:
         self.batches = [list(batch) for batch in batches]
         self._come: list[Record] = []
         self.committed: dict[int, int] = {}
-        self.commit_error: Exception | None = None
+        self.commit_error: KafkaError | None = None
+        self.on_commit: Any = None
         self.subscribed: list[str] = []
         self.closed = False
+
+    def made(self, options: dict[str, Any]) -> ScriptedConsumer:
+        """In place of the consumer's class."""
+        self.on_commit = options["on_commit"]
+        return self
 
     def subscribe(self, topics: list[str]) -> None:
         self.subscribed = topics
@@ -80,12 +86,14 @@ class ScriptedConsumer:
         return taken
 
     def commit(self, offsets: list[TopicPartition], *, asynchronous: bool) -> None:
-        assert not asynchronous, "a commit that nobody waits for is none"
+        assert asynchronous, "what came of it is told by the callback"
         if self.commit_error is not None:
-            raise self.commit_error
+            self.on_commit(self.commit_error, offsets)
+            return
         for place in offsets:
             assert place.topic == CHANGES.name
             self.committed[place.partition] = place.offset
+        self.on_commit(None, offsets)
 
     def assignment(self) -> list[TopicPartition]:
         return [TopicPartition(CHANGES.name, partition) for partition in range(2)]
@@ -138,7 +146,7 @@ def materializer_on(
     partitions: int = 2,
 ) -> Materializer:
     """The real materializer, on a model of cells and a scripted consumer."""
-    with patch.object(materializer, "Consumer", lambda _: consumer):
+    with patch.object(materializer, "Consumer", consumer.made):
         return Materializer(
             settings or Settings(),
             cells,

@@ -1,0 +1,46 @@
+"""Faust's transport, with a consumer that lets records gather at the broker.
+
+Faust fetches as soon as there is a byte. At some hundred records a second each of them then came by
+a fetch of its own, and a fetch costs more than the record: two fifths of what a worker did, and
+half of what the broker did, were fetches. So a fetch waits here for as long as a batch may wait to
+fill, and brings what came meanwhile on all partitions; under load it is full at once.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Final
+
+from faust.transport.drivers import aiokafka
+
+FETCH_MIN_BYTES: Final = 65_536
+"""A fetch that has so much is answered at once: hundreds of single events, or one full array."""
+
+
+class _ConsumerThread(aiokafka.AIOKafkaConsumerThread):
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        # Faust has no setting for these two, and aiokafka reads them when it starts.
+        assert hasattr(consumer, "_fetch_min_bytes")
+        assert hasattr(consumer, "_fetch_max_wait_ms")
+        consumer._fetch_min_bytes = FETCH_MIN_BYTES
+        consumer._fetch_max_wait_ms = transport.fetch_wait_ms
+        return consumer
+
+
+class _Consumer(aiokafka.Consumer):
+    def _new_consumer_thread(self) -> _ConsumerThread:
+        return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+
+class GatheringTransport(aiokafka.Transport):
+    """`faust.transport.drivers.aiokafka.Transport`, whose fetches wait for `fetch_wait_ms`."""
+
+    Consumer: ClassVar[Any] = _Consumer
+    fetch_wait_ms: int = 500
+
+
+def gathering(app: Any, wait_s: float) -> GatheringTransport:
+    """The transport of an app, with so long a wait for a fetch."""
+    transport = GatheringTransport(app.conf.broker_consumer, app)
+    transport.fetch_wait_ms = max(1, round(wait_s * 1_000))
+    return transport
