@@ -1,9 +1,9 @@
 """Faust's transport, with a consumer that lets records gather at the broker.
 
 Faust fetches as soon as there is a byte. At some hundred records a second each of them then came by
-a fetch of its own, and a fetch costs more than the record: two fifths of what a worker did, and
-half of what the broker did, were fetches. So a fetch waits here for as long as a batch may wait to
-fill, and brings what came meanwhile on all partitions; under load it is full at once.
+a fetch of its own, and a fetch costs more than the record: with the wait a worker took 0.25 of a
+core in place of 0.40, at 140 events a second. So a fetch waits here while a batch may still fill,
+and brings what came meanwhile on all partitions; under load it is full at once.
 """
 
 from __future__ import annotations

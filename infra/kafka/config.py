@@ -28,8 +28,8 @@ def common(settings: KafkaSettings, client_id: str) -> Options:
 FETCH_MIN_BYTES: Final = 65_536
 FETCH_WAIT_MS: Final = 25
 """A fetch is answered when so much has come, or after so long. The records of one batch of a stream
-worker go to many partitions, and librdkafka sends each partition's by itself: with a fetch for
-each, the broker spent more on fetches than on records."""
+worker go to many partitions, and librdkafka sends each partition's by itself: a fetch for each cost
+the broker a quarter of what it did in all."""
 
 
 def producer(settings: KafkaSettings, client_id: str) -> Options:
