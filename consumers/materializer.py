@@ -36,6 +36,7 @@ from consumers.coalesce import Fold
 from infra import metrics
 from infra.backlog import LAG_INTERVAL_S, Backlog
 from infra.cassandra import log_positions
+from infra.cassandra.grouping import together
 from infra.cassandra.session import Session
 from infra.cassandra.topic_epochs import Epoch
 from infra.clock import Clock, monotonic_s
@@ -171,12 +172,12 @@ class Materializer:
             for partition, (offset, at_ms) in reached.items()
         ]
         # Of one partition of Cassandra's, so one write for it however many they are.
-        where = [positions[0] if len(positions) == 1 else session.batch(positions)]
+        where = together(session, positions)
         in_flight = settings.statements_in_flight
         state = statements.grouped(
             session, statements.state(session, fold, self._ttl_s), settings.rows_per_statement
         )
-        session.write([*where, *(one for found in state for one in found)], in_flight=in_flight)
+        session.write([where, *(one for found in state for one in found)], in_flight=in_flight)
         index = statements.index(session, fold, self._ttl_s)
         for found in statements.grouped(session, index, settings.rows_per_statement):
             session.write(found, in_flight=in_flight)
@@ -204,8 +205,6 @@ class Materializer:
 
     def _refused(self, places: Sequence[TopicPartition], error: KafkaError) -> None:
         """The rows are written; whoever has the partitions next writes them again."""
-        if error.code() == KafkaError._NO_OFFSET:
-            return
         log.warning("offsets were not committed: %s", error.str())
         self._owed |= {place.partition: place.offset for place in places}
         if not error.retriable() and error.code() not in _MOVED:

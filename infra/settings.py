@@ -173,7 +173,8 @@ class StreamSettings(Section):
     more, the more messages of a conversation fall into one batch, which cost one head and one
     change together; at low rates a batch ends with its wait."""
     batch_wait_s: float = Field(default=0.05, gt=0, le=5)
-    """Longest wait for a batch to fill: the floor of the latency at low rates."""
+    """Longest wait for a batch to fill; fetches wait at the broker for half of it. Together these
+    are the floor of the latency at low rates."""
     cached_members_max: int = Field(default=100_000, ge=1_000)
     """Memberships of conversations in use that are kept as objects, about 350 bytes each."""
     cached_packed_mb: int = Field(default=64, ge=1, le=65_536)

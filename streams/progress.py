@@ -65,7 +65,9 @@ class Progress:
                 due[tp] = done
         self._stood = dict(self._done)
         if due and await consumer._commit(due):
-            self._settle(due)
+            # Where more was done meanwhile, and this came after the commit of that, it differs from
+            # what is done, and is made again.
+            self._settled.update({tp.partition: offset for tp, offset in due.items()})
         return behind
 
     def _is_due(self, partition: int, done: int) -> bool:
@@ -73,9 +75,3 @@ class Progress:
         was taken to its end: a batch from before a rebalance may end below what is committed.
         """
         return self._stood.get(partition) == done != self._settled.get(partition)
-
-    def _settle(self, committed: Mapping[TP, int]) -> None:
-        """Not where more was done meanwhile: this commit may have come after a later one."""
-        for tp, offset in committed.items():
-            if self._done.get(tp.partition) == offset:
-                self._settled[tp.partition] = offset

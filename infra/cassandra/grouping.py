@@ -31,12 +31,12 @@ def batches(
         group, size = open_batches.get(replicas, ([], 0))
         more = sum(map(_bytes, found))
         if group and (len(group) + len(found) > rows_max or size + more > STATEMENT_BYTES_MAX):
-            yield _one(session, group)
+            yield together(session, group)
             group, size = [], 0
         group.extend(found)
         open_batches[replicas] = group, size + more
     for group, _ in open_batches.values():
-        yield _one(session, group)
+        yield together(session, group)
 
 
 def _bytes(statement: Any) -> int:
@@ -45,5 +45,6 @@ def _bytes(statement: Any) -> int:
     return BYTES_PER_ROW + sum(values)
 
 
-def _one(session: Session, statements: list[Any]) -> Statement:
+def together(session: Session, statements: list[Any]) -> Statement:
+    """One statement of several of one replica set; at least one."""
     return statements[0] if len(statements) == 1 else session.batch(statements)

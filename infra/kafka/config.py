@@ -17,19 +17,18 @@ program, and the next start takes it up again from Kafka."""
 QUEUE_MESSAGES_MAX: Final = 200_000
 """Records waiting in a producer: what is beyond blocks the caller."""
 
+FETCH_MIN_BYTES: Final = 65_536
+FETCH_WAIT_MS: Final = 25
+"""A fetch is answered when so much has come, or after so long. The records of one batch of a stream
+worker go to many partitions, and librdkafka sends each partition's by itself: a fetch for each cost
+the broker a quarter of what it did in all."""
+
 
 def common(settings: KafkaSettings, client_id: str) -> Options:
     """Options of every client; the user's own come first, so that ours stand."""
     options: Options = {**settings.options}
     options.update({"bootstrap.servers": settings.bootstrap_servers, "client.id": client_id})
     return options
-
-
-FETCH_MIN_BYTES: Final = 65_536
-FETCH_WAIT_MS: Final = 25
-"""A fetch is answered when so much has come, or after so long. The records of one batch of a stream
-worker go to many partitions, and librdkafka sends each partition's by itself: a fetch for each cost
-the broker a quarter of what it did in all."""
 
 
 def producer(settings: KafkaSettings, client_id: str) -> Options:
