@@ -143,11 +143,24 @@ def own_system(settings: Settings, console: Console) -> Iterator[System]:
 
 def pairs(settings: Settings, folder: Path, console: Console) -> AbstractContextManager[System]:
     """All programs on servers that run, two of each worker; their logs go under the folder."""
+    return _programs(settings, folder, console, STREAM_WORKERS, MATERIALIZERS)
+
+
+def one_of_each(
+    settings: Settings, folder: Path, console: Console
+) -> AbstractContextManager[System]:
+    """As `pairs`, with one of each worker."""
+    return _programs(settings, folder, console, 1, 1)
+
+
+def _programs(
+    settings: Settings, folder: Path, console: Console, stream_workers: int, materializers: int
+) -> AbstractContextManager[System]:
     return running(
         settings,
         logs=folder / "logs",
-        stream_workers=STREAM_WORKERS,
-        materializers=MATERIALIZERS,
+        stream_workers=stream_workers,
+        materializers=materializers,
         report=console.say,
     )
 

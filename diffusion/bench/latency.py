@@ -1,11 +1,14 @@
 """`diffusion bench latency`: how soon a write can be read, at a tenth and at half of the maximum.
 
-On servers of its own, with the workers of the demonstration, all on this machine. Latency is the
-time from the producer's delivery report, which says that Kafka has the write, to an answer of the
-API that tells it to a device with a cursor. The maximum is measured first in the same run: messages
-written as fast as it goes, by the time until all are readable. With so much waiting, the messages
-of a conversation fold in large batches, and the producer takes its share of the cores; that is what
-a maximum is here, by definition. At the end, devices of users are compared with the oracle.
+On servers of its own, with one worker of each kind, all on this machine: more processes than it has
+cores wait for each other, and two of each were slower. Latency is the time from the producer's
+delivery report, which says that Kafka has the write, to an answer of the API that tells it to a
+device with a cursor. The maximum is found first in the same run: the greatest rate at which what
+waits does not grow ("sustainable throughput", Karimov et al., Benchmarking Distributed Stream Data
+Processing Systems, ICDE 2018). Full speed is told beside it: messages written as fast as it goes,
+by the time until all are readable. That is more, because with so much waiting the messages of a
+conversation fold in large batches, and no rate that one could live with: all are late by design.
+At the end, devices of users are compared with the oracle.
 """
 
 from __future__ import annotations
@@ -18,10 +21,10 @@ from typing import Any, Final
 from diffusion import verify
 from diffusion.bench import children, stage
 from diffusion.bench.latency_load import Mix, everything
-from diffusion.bench.latency_probes import FullSpeed, Measured, Paced, measure
+from diffusion.bench.latency_writer import FullSpeed, Measured, Paced, Step, maximum, measure
 from diffusion.bench.measure import in_mb, machine, quantile
 from diffusion.console import Console
-from diffusion.demo import pairs
+from diffusion.demo import one_of_each
 from diffusion.oracle import Oracle
 from infra.settings import Settings
 from schemas.errors import PermanentError
@@ -43,12 +46,18 @@ class Outcome:
     """What `diffusion bench latency --json` prints."""
 
     mix: Mix
-    maximum: FullSpeed
+    full_speed: FullSpeed
+    steps: tuple[Step, ...]
     cases: tuple[Paced, ...]
     peak_memory_mb: dict[str, float]
     machine: str
     users_checked: int
     differences: tuple[str, ...]
+
+    @property
+    def maximum(self) -> Step:
+        """The greatest rate that was sustained."""
+        return maximum(self.steps)
 
     @property
     def missed(self) -> int:
@@ -69,12 +78,14 @@ class Outcome:
         """Plain values for JSON."""
         return {
             "load": self.mix.in_words(),
-            "maximum": {
-                "messages_per_second": round(self.maximum.messages_per_second, 1),
-                "marks_per_second": round(self.maximum.marks_per_second, 1),
-                "messages": self.maximum.messages,
-                "seconds": round(self.maximum.seconds, 1),
+            "full_speed": {
+                "messages_per_second": round(self.full_speed.messages_per_second, 1),
+                "marks_per_second": round(self.full_speed.marks_per_second, 1),
+                "messages": self.full_speed.messages,
+                "seconds": round(self.full_speed.seconds, 1),
             },
+            "steps": [step_as_json(step) for step in self.steps],
+            "maximum": step_as_json(self.maximum),
             "cases": [case_as_json(case) for case in self.cases],
             "probes": sum(len(case.samples) for case in self.cases),
             "missed": self.missed,
@@ -95,6 +106,16 @@ def p99_ms(case: Paced) -> float:
     """The 99th percentile of a case; without probes, no bound holds."""
     found = [one.readable_ms for one in case.samples]
     return quantile(found, 0.99) if found else float("inf")
+
+
+def step_as_json(step: Step) -> dict[str, Any]:
+    """A rate that was tried."""
+    return {
+        "messages_per_second": round(step.messages_per_second, 1),
+        "marks_per_second": round(step.marks_per_second, 1),
+        "behind_seconds": round(step.behind_s, 1),
+        "sustained": step.sustained,
+    }
 
 
 def case_as_json(case: Paced) -> dict[str, Any]:
@@ -138,8 +159,8 @@ def run(
 def _on(
     settings: Settings, folder: Path, mix: Mix, seconds: float, seed: int, console: Console
 ) -> Outcome:
-    with pairs(settings, folder, console) as system:
-        with console.progress("writing at full speed, at a tenth and at half of it"):
+    with one_of_each(settings, folder, console) as system:
+        with console.progress("writing at full speed, for the maximum, at a tenth and half of it"):
             measured, peak = children.run(measure, settings, mix, seed, tuple(P99_MAX_MS), seconds)
         system.processes.check()
         oracle = _oracle(mix, seed, measured)
@@ -152,7 +173,8 @@ def _on(
         peaks = system.processes.peaks() | {"load and probes": peak}
     return Outcome(
         mix=mix,
-        maximum=measured.maximum,
+        full_speed=measured.full_speed,
+        steps=measured.steps,
         cases=measured.cases,
         peak_memory_mb=in_mb(peaks),
         machine=machine(),

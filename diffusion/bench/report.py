@@ -232,11 +232,13 @@ def show_write(found: write.Outcome) -> None:
 def show_latency(found: latency.Outcome) -> None:
     """Print how soon writes can be read."""
     console = Console(highlight=False)
-    maximum = found.maximum
+    maximum, full = found.maximum, found.full_speed
     console.print(
         f"Maximum: {maximum.messages_per_second:,.0f} messages a second, which are "
-        f"{maximum.marks_per_second:,.0f} marks (messages times members): {maximum.messages:,} "
-        f"messages were all readable after {maximum.seconds:.1f} s."
+        f"{maximum.marks_per_second:,.0f} marks (messages times members), is the greatest of "
+        f"{len(found.steps)} rates tried at which what waits does not grow. At full speed "
+        f"{full.messages:,} messages were all readable after {full.seconds:.1f} s: "
+        f"{full.messages_per_second:,.0f} a second, folded in the backlog that this makes."
     )
     shown = table_of(
         "of the maximum",

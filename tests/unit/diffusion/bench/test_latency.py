@@ -15,18 +15,24 @@ from diffusion.bench.latency_probes import (
     POLL_MIN_S,
     POLL_SHARE,
     Device,
-    FullSpeed,
-    Paced,
     Sample,
-    Writer,
     pause_s,
     tells,
+)
+from diffusion.bench.latency_writer import (
+    STEP_BEHIND_S,
+    STEPS,
+    FullSpeed,
+    Paced,
+    Step,
+    Writer,
+    maximum,
 )
 from diffusion.oracle import Oracle
 from infra.clock import monotonic_s
 from infra.settings import ApiSettings, Settings
 from schemas.encoding import Format, encode
-from schemas.errors import RetryableError
+from schemas.errors import PermanentError, RetryableError
 from schemas.events import ConversationSettings, MembersJoined, Message, WriteEvent
 from schemas.protocol import ConversationEntry, SyncResponse
 
@@ -39,7 +45,8 @@ def case(share: float, times: list[float], missed: int = 0) -> Paced:
 
 GOOD = Outcome(
     mix=MIX,
-    maximum=FullSpeed(1_000, 10_000, 10.0),
+    full_speed=FullSpeed(1_000, 10_000, 10.0),
+    steps=(Step(50.0, 500.0, 1.5), Step(75.0, 740.0, STEP_BEHIND_S), Step(88.0, 870.0, 3.1)),
     cases=(
         case(0.1, [float(number) for number in range(200, 401)]),
         case(0.5, [float(number) for number in range(1_000, 1_201)]),
@@ -63,8 +70,10 @@ def test_percentiles_rates_and_what_they_are_of() -> None:
     assert first["accepted_p50_ms"] == 3.0
     assert first["resolution_p99_ms"] == 6.0
     assert second["messages_per_second"] == 10.0
-    assert told["maximum"]["messages_per_second"] == 100.0
-    assert told["maximum"]["marks_per_second"] == 1_000.0
+    assert told["full_speed"]["messages_per_second"] == 100.0
+    assert told["full_speed"]["marks_per_second"] == 1_000.0
+    assert told["maximum"]["messages_per_second"] == 75.0
+    assert [step["sustained"] for step in told["steps"]] == [True, True, False]
     assert (told["probes"], told["missed"]) == (402, 0)
     assert set(told) >= {"load", "peak_memory_mb", "machine", "held", "differences"}
 
@@ -219,3 +228,25 @@ def test_what_is_late_is_written_at_once_and_told() -> None:
     assert len(producer.sent) == 60, "none is left out"
     assert 0.28 < took_s < 1.0
     assert late_s > 0.05
+
+
+@pytest.mark.parametrize("limit", [30.0, 500.0, 970.0])
+def test_the_maximum_is_found_to_one_part_in_thirty_two_of_full_speed(
+    limit: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    producer: Any = _Slow(0.0)
+    writer = Writer(Settings(), Load(MIX, 1), producer)
+
+    async def step(rate: float) -> Step:
+        return Step(rate, 10 * rate, 1.0 if rate <= limit else 10.0)
+
+    monkeypatch.setattr(writer, "_step", step)
+    steps = asyncio.run(writer.find_maximum(960.0))
+    assert len(steps) == STEPS
+    found = maximum(steps).messages_per_second
+    assert limit - 960.0 / 2**STEPS < found <= limit or (limit > 960 and found == 930.0)
+
+
+def test_without_a_rate_that_is_sustained_there_is_no_maximum() -> None:
+    with pytest.raises(PermanentError, match="None of the 1 rates"):
+        maximum([Step(1.0, 1.0, STEP_BEHIND_S + 0.1)])
