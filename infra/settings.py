@@ -169,8 +169,8 @@ class StreamSettings(Section):
     """The stream worker."""
 
     batch_records: int = Field(default=500, ge=1, le=10_000)
-    """Records taken at once, each with one event or an array of them, and a megabyte in all. The
-    more, the more messages of a conversation fall into one batch, which cost one head and one
+    """Records taken at once, each with one event or an array of them, and two megabytes in all.
+    The more, the more messages of a conversation fall into one batch, which cost one head and one
     change together; at low rates a batch ends with its wait."""
     batch_wait_s: float = Field(default=0.05, gt=0, le=5)
     """Longest wait for a batch to fill; fetches wait at the broker for half of it. Together these

@@ -2,11 +2,12 @@
 
 Faust acknowledges a record when an agent's loop moves on, also after an exception, and forgets
 what a restarted agent had taken. So here: raw bytes in; one agent a topic, `concurrency=1`;
-`noack_take`; all effects done; then `ack` in order. No exception leaves an agent: the process ends
-with `EXIT_RESTART`, nothing of the batch is committed, and a supervisor starts it anew. No tables,
-so that a rebalance never waits for a recovery; `stream_wait_empty=False`, because a rebalance that
-waits for Cassandra would throw the worker out of its group, and a batch finished by a worker that
-already lost its partitions only writes what its successor writes too.
+`noack_take`; all effects done; then `ack` in order. The next batch is gathered while one is worked
+on (`streams.ahead`), and begun when that is acknowledged. No exception is survived: the process
+ends with `EXIT_RESTART`, nothing of the batch is committed, and a supervisor starts it anew. No
+tables, so that a rebalance never waits for a recovery; `stream_wait_empty=False`, because a
+rebalance that waits for Cassandra would throw the worker out of its group, and a batch finished, or
+begun, by a worker that already lost its partitions only writes what its successor writes too.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from infra.settings import PolicySettings, Settings
 from schemas import topics
 from schemas.errors import PermanentError, RetryableError
 from streams.activity import Costs
+from streams.ahead import Ahead
 from streams.cache import ConversationCache
 from streams.pace import Pace
 from streams.policy import Rules
@@ -56,9 +58,10 @@ Faust's default of 4,096 is meant for single events; ours are arrays of up to 50
 """
 
 BATCH_BYTES_MAX: Final = 2_000_000
-"""A batch is cut where its records exceed this: some 20,000 events, whose effects stay under 100 MB.
-A single record may be larger than the rest of it, and is then a batch of its own. At half of it,
-500 records of twenty messages were cut in two, and 2,000 chats took 1.8 times as many writes."""
+"""A batch is cut where its records exceed this: some 20,000 events, whose effects stay under 100
+MB. A single record may be larger than the rest of it, and is then a batch of its own. At half of
+it, 500 records of twenty messages were cut in two, and 2,000 chats took 1.8 times as many writes.
+"""
 
 FETCH_BYTES_MAX: Final = 1_048_576
 
@@ -162,44 +165,73 @@ def _app(settings: Settings) -> faust.App:
     return app
 
 
-def _agent(app: faust.App, settings: Settings, topic: str, pipeline: Pipeline[Any]) -> None:
-    source = app.topic(topic, value_type=bytes, value_serializer="raw", key_serializer="raw")
-    backlog = Backlog(
-        metrics.stream_lag_records.labels(topic),
-        metrics.stream_oldest_undone_seconds.labels(topic),
-        now_ms,
-    )
-    progress = Progress(topic)
+class _Work:
+    """What one agent does with the records of its topic."""
 
-    async def consume(stream: Any) -> None:  # StreamT does not declare noack_take
-        batches: AsyncIterable[list[EventT[bytes]]] = stream.noack_take(
-            settings.stream.batch_records, within=settings.stream.batch_wait_s
+    def __init__(self, settings: Settings, topic: str, pipeline: Pipeline[Any]) -> None:
+        self._records_max = settings.stream.batch_records
+        self._wait_s = settings.stream.batch_wait_s
+        self._topic = topic
+        self._pipeline = pipeline
+        self._backlog = Backlog(
+            metrics.stream_lag_records.labels(topic),
+            metrics.stream_oldest_undone_seconds.labels(topic),
+            now_ms,
         )
-        async for batch in batches:
-            for part in _cut(batch):
-                records = [_record(event) for event in part]
-                backlog.took(min(record.at_ms for record in records))
-                try:
-                    await pipeline.process(records)
-                except Exception:
-                    log.critical("a batch of %s could not be finished", topic, exc_info=True)
-                    _end()
-                for event in part:
-                    await stream.ack(event)
-                backlog.done(max(record.at_ms for record in records))
-                progress.finished(records)
+        self._progress = Progress(topic)
 
-    async def on_revoked(*_: Any, **__: Any) -> None:
-        progress.revoked()
+    async def consume(self, stream: Any) -> None:  # StreamT does not declare noack_take
+        """The agent: gather, while another task works."""
+        batches: AsyncIterable[list[EventT[bytes]]] = stream.noack_take(
+            self._records_max, within=self._wait_s
+        )
+        ahead = Ahead[EventT[bytes]](self._records_max)
+        working = asyncio.create_task(self._work(ahead, stream))
+        try:
+            async for batch in batches:
+                await ahead.put(batch)
+        finally:
+            working.cancel()
 
-    async def counting() -> None:
+    async def _work(self, ahead: Ahead[EventT[bytes]], stream: Any) -> None:
+        try:
+            while True:
+                for part in _cut(await ahead.take()):
+                    await self._finish(part, stream)
+        except Exception:
+            log.critical("a batch of %s could not be finished", self._topic, exc_info=True)
+            _end()
+
+    async def _finish(self, part: Sequence[EventT[bytes]], stream: Any) -> None:
+        records = [_record(event) for event in part]
+        self._backlog.took(min(record.at_ms for record in records))
+        await self._pipeline.process(records)
+        for event in part:
+            await stream.ack(event)
+        self._backlog.done(max(record.at_ms for record in records))
+        self._progress.finished(records)
+
+    async def revoked(self, *_: Any, **__: Any) -> None:
+        """Partitions were taken away."""
+        self._progress.revoked()
+
+    async def count(self, app: faust.App) -> None:
+        """Tell again and again how many records are not done."""
         while True:
             await asyncio.sleep(LAG_INTERVAL_S)
             consumer = cast(Consumer, app.consumer)  # ConsumerT does not declare _commit
-            backlog.left(await progress.look(consumer))
+            self._backlog.left(await self._progress.look(consumer))
 
-    app.agent(source, name=f"diffuse-{topic}", concurrency=1)(consume)
-    app.on_partitions_revoked.connect(on_revoked, weak=False)
+
+def _agent(app: faust.App, settings: Settings, topic: str, pipeline: Pipeline[Any]) -> None:
+    source = app.topic(topic, value_type=bytes, value_serializer="raw", key_serializer="raw")
+    work = _Work(settings, topic, pipeline)
+
+    async def counting() -> None:
+        await work.count(app)
+
+    app.agent(source, name=f"diffuse-{topic}", concurrency=1)(work.consume)
+    app.on_partitions_revoked.connect(work.revoked, weak=False)
     app.task(counting)
 
 
