@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from confluent_kafka import (
     TIMESTAMP_LOG_APPEND_TIME,
@@ -59,10 +59,18 @@ partitions, whose records arrive one after the other within some milliseconds.""
 
 
 class Materializer:
-    """Applies the change log to Cassandra. Blocking; one thread."""
+    """Applies the change log to Cassandra. Blocking; one thread. `made`: the consumer of some
+    options, confluent-kafka's if nothing is said.
+    """
 
     def __init__(
-        self, settings: Settings, session: Session, epoch: Epoch, delivery: Delivery, clock: Clock
+        self,
+        settings: Settings,
+        session: Session,
+        epoch: Epoch,
+        delivery: Delivery,
+        clock: Clock,
+        made: Callable[[dict[str, Any]], Consumer] | None = None,
     ) -> None:
         self._settings = settings.materializer
         self._session = session
@@ -82,7 +90,7 @@ class Materializer:
             settings.kafka.materializer_group,
             settings.materializer.instance_id,
         )
-        self._consumer = Consumer(options | {"on_commit": self._on_commit})
+        self._consumer = (made or Consumer)(options | {"on_commit": self._on_commit})
 
     def run(self, should_stop: Callable[[], bool]) -> None:
         """Work until `should_stop`; raises what cannot be retried, with nothing committed for

@@ -7,7 +7,7 @@ points at is at least as new as the entry. A full correction fixes its cursor be
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -65,15 +65,23 @@ class Found:
 class SyncService:
     """Answers sync requests of authenticated users. For one event loop."""
 
-    def __init__(self, settings: Settings, session: Session, key: bytes, clock: Clock) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        session: Session,
+        key: bytes,
+        clock: Clock,
+        steady_s: Callable[[], float] = monotonic_s,
+    ) -> None:
         self._session = session
+        self._steady_s = steady_s
         self._key = key
         self._clock = clock
         self._retention_ms = settings.log.retention_ms
         self._rows_max = settings.api.rows_per_sync_max
         self._changes_max = settings.api.changes_per_delta_max
-        self._heads = HeadCache(session, monotonic_s)
-        self._states = StateCache(session, monotonic_s)
+        self._heads = HeadCache(session, steady_s)
+        self._states = StateCache(session, steady_s)
         self._full = FullAnswers(session, key, self._heads)
         self._devices = DeviceNotes(session, clock, settings.api.device_ttl_s)
         self._epoch: tuple[float, Epoch] | None = None
@@ -126,7 +134,7 @@ class SyncService:
         )
 
     async def _current_epoch(self) -> Epoch:
-        now_s = monotonic_s()
+        now_s = self._steady_s()
         if self._epoch is None or now_s - self._epoch[0] > EPOCH_AGE_S:
             latest = await topic_epochs.alatest(self._session, CHANGES.name)
             if latest is None:

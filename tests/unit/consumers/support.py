@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
-from unittest.mock import patch
 
 from confluent_kafka import OFFSET_INVALID, TIMESTAMP_LOG_APPEND_TIME, KafkaError, TopicPartition
 
@@ -146,11 +145,11 @@ def materializer_on(
     partitions: int = 2,
 ) -> Materializer:
     """The real materializer, on a model of cells and a scripted consumer."""
-    with patch.object(materializer, "Consumer", consumer.made):
-        return Materializer(
-            settings or Settings(),
-            cells,
-            Epoch(CHANGES.name, epoch, "id", partitions, WINDOW_MS),
-            delivery or Log(),
-            lambda: T0,
-        )
+    return Materializer(
+        settings or Settings(),
+        cells,
+        Epoch(CHANGES.name, epoch, "id", partitions, WINDOW_MS),
+        delivery or Log(),
+        lambda: T0,
+        consumer.made,
+    )
