@@ -1,0 +1,128 @@
+"""An IM backend: writes events, in an order that makes sense, and tells the oracle of each."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Final
+
+from schemas.events import (
+    ConversationCleared,
+    ConversationDeleted,
+    ConversationSettings,
+    MembersJoined,
+    MembersLeft,
+    Message,
+    ModuleChanged,
+    Read,
+    Reconsider,
+    UserConversationSettings,
+    WriteEvent,
+)
+
+USERS: Final = ("ann", "bob", "cid", "dee", "eve")
+GROUPS: Final = ("sg_1", "sg_2", "n_3")
+PAIRS: Final = (("ann", "bob"), ("bob", "cid"))
+AGAIN_SHARE: Final = 0.05
+"""Messages that are written again, or arrive after the next one."""
+
+
+class Backend:
+    """Draws events. `write` is given each, in the order in which they reach the log."""
+
+    def __init__(
+        self, rng: random.Random, clock: Callable[[], int], write: Callable[[WriteEvent], None]
+    ) -> None:
+        self._rng = rng
+        self._clock = clock
+        self._write = write
+        self._seqs: dict[str, int] = {}
+        self._members: dict[str, set[str]] = {group: set() for group in GROUPS}
+        self._late: list[Message] = []
+        self._items = 0
+
+    def begin(self) -> None:
+        """Give each group some members."""
+        for group in GROUPS:
+            self._join(group)
+
+    def act(self) -> None:
+        """Write one event, or a few."""
+        kinds = (self._messages, self._whisper, self._membership, self._own, self._policy)
+        (kind,) = self._rng.choices(kinds, weights=(10, 4, 3, 6, 2))
+        kind()
+        if self._late and self._rng.random() < 0.5:
+            self._write(self._late.pop())
+
+    def finish(self) -> None:
+        """Write what was held back."""
+        while self._late:
+            self._write(self._late.pop())
+
+    def _next(self, conversation_id: str) -> int:
+        self._seqs[conversation_id] = self._seqs.get(conversation_id, 0) + 1
+        return self._seqs[conversation_id]
+
+    def _say(self, message: Message) -> None:
+        if self._rng.random() < AGAIN_SHARE:
+            self._late.append(message)
+            if self._rng.random() < 0.5:
+                return
+        self._write(message)
+
+    def _messages(self) -> None:
+        groups = [group for group in GROUPS if self._members[group]]
+        if not groups:
+            self._join(self._rng.choice(GROUPS))
+            return
+        group = self._rng.choice(groups)
+        for _ in range(self._rng.randint(1, 3)):
+            sender = self._rng.choice(sorted(self._members[group]))
+            self._say(Message(group, self._next(group), sender, self._clock()))
+
+    def _whisper(self) -> None:
+        pair = self._rng.choice(PAIRS)
+        name = f"si_{pair[0]}_{pair[1]}"
+        self._say(Message(name, self._next(name), self._rng.choice(pair), self._clock(), pair))
+
+    def _membership(self) -> None:
+        group = self._rng.choice(GROUPS)
+        if self._members[group] and self._rng.random() < 0.5:
+            self._leave(group)
+        else:
+            self._join(group)
+
+    def _join(self, group: str) -> None:
+        who = tuple(sorted(self._rng.sample(USERS, self._rng.randint(1, 4))))
+        self._members[group].update(who)
+        history = self._rng.random() < 0.5
+        self._write(MembersJoined(group, who, self._seqs.get(group, 0), self._clock(), history))
+
+    def _leave(self, group: str) -> None:
+        there = sorted(self._members[group])
+        who = tuple(sorted(self._rng.sample(there, self._rng.randint(1, len(there)))))
+        self._members[group].difference_update(who)
+        self._write(MembersLeft(group, who, self._seqs.get(group, 0), self._clock(), "quit"))
+
+    def _own(self) -> None:
+        user = self._rng.choice(USERS)
+        name = self._rng.choice([*GROUPS, *(f"si_{a}_{b}" for a, b in PAIRS)])
+        last, now_ms, number = self._seqs.get(name, 0), self._clock(), self._items
+        self._items += 1
+        events: list[WriteEvent] = [
+            Read(user, name, last),
+            UserConversationSettings(user, name, pinned=bool(number % 2)),
+            UserConversationSettings(user, name, muted=bool(number % 3)),
+            ConversationCleared(user, name, last + 1),
+            ConversationDeleted(user, name, last, now_ms),
+            ModuleChanged(user, "friends", name, "update", self._items),
+        ]
+        self._write(self._rng.choice(events))
+
+    def _policy(self) -> None:
+        group = self._rng.choice(GROUPS)
+        if self._rng.random() < 0.5:
+            self._write(Reconsider(group))
+        else:
+            how: list[str] = ["auto", "always_write", "always_read"]
+            self._write(ConversationSettings(group, self._rng.choice(how)))  # type: ignore[arg-type]

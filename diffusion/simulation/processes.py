@@ -1,0 +1,90 @@
+"""A process: tasks on the loop that die together, at any await, and take their memory with them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, Protocol
+
+from diffusion.simulation.fate import Fate
+from diffusion.simulation.log import Group, Place, Topic
+
+
+class Died(Exception):
+    """The process ended here; what it had in memory is gone."""
+
+
+class Surroundings(Protocol):
+    """What a process knows of the world."""
+
+    def clock(self) -> int:
+        """Milliseconds since 1970."""
+
+    def ended(self, process: Process) -> None:
+        """A process ended by itself; somebody starts it again."""
+
+
+class Process:
+    """Something with a name that lives, dies and is started again."""
+
+    def __init__(self, name: str, fate: Fate) -> None:
+        self.name = name
+        self.fate = fate
+        self.alive = False
+        self.failure: BaseException | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Do something as long as the process lives."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._over)
+        return task
+
+    def _over(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None and self.failure is None:
+            self.failure = task.exception()
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.alive = False
+        tasks, self._tasks = self._tasks, set()
+        for task in tasks:
+            task.cancel()
+
+
+class Worker(Process):
+    """A member of a consumer group. `positions`: the next record of each partition it believes to
+    have; `begun`: what was committed of it when it came.
+    """
+
+    def __init__(self, name: str, fate: Fate, group: Group) -> None:
+        super().__init__(name, fate)
+        self.group = group
+        self.positions: dict[Place, int] = {}
+        self.begun: dict[Place, int] = {}
+
+    def assigned(self) -> None:
+        """Learn which partitions are this worker's: of new ones, begin at what was committed."""
+        mine = self.group.of(self.name)
+        committed = self.group.committed
+        self.begun = {
+            place: self.begun.get(place, 0) if place in self.positions else committed.get(place, 0)
+            for place in mine
+        }
+        self.positions = {
+            place: self.positions.get(place, self.begun[place]) for place in sorted(mine)
+        }
+
+    def take(self, topic: Topic, most: int) -> list[tuple[int, int]]:
+        """Take the next records of a topic, (partition, offset), in the order of each partition."""
+        taken: list[tuple[int, int]] = []
+        places = [place for place in self.positions if place[0] == topic.name]
+        self.fate.rng.shuffle(places)
+        for place in places:
+            begin = self.positions[place]
+            end = min(len(topic.records[place[1]]), begin + most - len(taken))
+            taken += [(place[1], offset) for offset in range(begin, end)]
+            self.positions[place] = max(begin, end)
+        return taken
