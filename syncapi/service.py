@@ -266,7 +266,8 @@ class SyncService:
         Positions are written before the rows they cover, so an honest cursor is never above them.
         """
         version = max(cursor.version, cursor.modules_version)
-        if version == BEFORE_ALL:
+        # In a partition of a new log without a record, what is newest is of the log before.
+        if version == BEFORE_ALL or epoch_of(version) < ground.epoch:
             return False
         epoch = await self._current_epoch()
         partition = partition_of(ground.user_id, epoch.partitions)

@@ -320,6 +320,19 @@ def test_a_cursor_on_a_log_that_nothing_was_applied_from_is_ahead() -> None:
     assert answer.reason is Reason.AHEAD
 
 
+def test_what_is_newest_of_the_log_before_is_not_ahead_of_a_new_log() -> None:
+    """World 22 of the simulation: in a partition of the new log without a record yet, every sync
+    was a full one.
+    """
+    api = Api()
+    api.store.add(*joined("sg_1"))
+    api.store.take_epoch(2)
+    first = api.sync()
+    assert (first.path, api.stand(first).epoch) == ("full", 2)
+    answer = api.next(first)
+    assert (answer.path, answer.reason) == ("delta", None)
+
+
 def test_a_user_without_changes_is_not_ahead() -> None:
     assert Api().sync(request(cursor())).path == "delta"
 
