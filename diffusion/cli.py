@@ -316,3 +316,49 @@ def explain(conversation: str, *, json: Json = False) -> None:
         print_json(found.as_json())
     else:
         explanation.show(found)
+
+
+@app.command
+def simulate(
+    *,
+    seeds: int = 200,
+    first: int = 0,
+    minutes: float | None = None,
+    mutation: str = "none",
+    json: Json = False,
+) -> None:
+    """Run the real logic in worlds of its own, on a modelled log, store, network and clock.
+
+    Exit code 1 if a law was broken. The same seed makes the same world.
+
+    >>> diffusion simulate --seeds 10000
+    >>> diffusion simulate --first 4711 --seeds 1
+
+    Parameters
+    ----------
+    seeds
+        How many worlds.
+    first
+        The seed of the first one.
+    minutes
+        Begin no more worlds after so long.
+    mutation
+        Plant a fault, to see that it is found: a name of `diffusion.simulation.mutations`.
+
+    """
+    from diffusion.console import Console
+    from diffusion.simulation import runs
+
+    with Console().progress("worlds", total=seeds) as update:
+        found = runs.simulate(
+            range(first, first + seeds),
+            mutation=mutation,
+            minutes=minutes,
+            on_world=lambda done: update(completed=done),
+        )
+    if json:
+        print_json(found.as_json())
+    else:
+        runs.show(found)
+    if found.broken:
+        fail("A law was broken. Run the seed alone: diffusion simulate --first SEED --seeds 1")

@@ -77,6 +77,9 @@ class Laws:
         for entry in answer.conversations:
             if entry.conversation_id not in self.belonged[user_id]:
                 self._break(PRIVATE, f"{user_id} is told of {entry.conversation_id}")
+            own = entry.own
+            if own is not None and not own.member and (entry.max_seq or 0) > own.user_max_seq:
+                self._break(PRIVATE, f"{user_id} left, and is told {entry}")
         size = len(encode(answer, Format.JSON))
         if size > request.bytes_max:
             self._break(BOUNDED, f"an answer of {size} bytes, {request.bytes_max} were asked for")

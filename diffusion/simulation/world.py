@@ -11,8 +11,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from diffusion.oracle import Oracle
 from diffusion.simulation.api import Api, Network
@@ -23,7 +25,6 @@ from diffusion.simulation.fate import Calm, Fate
 from diffusion.simulation.laws import LOST, Laws
 from diffusion.simulation.log import Group, Topic
 from diffusion.simulation.materializer import MaterializerProcess
-from diffusion.simulation.mutations import Mutation, none
 from diffusion.simulation.processes import Process
 from diffusion.simulation.store import Notebook, Store
 from diffusion.simulation.stream_worker import StreamWorker
@@ -73,13 +74,17 @@ class Outcome:
     digest: str
 
 
-def run(seed: int, mutation: Mutation = none) -> Outcome:
+Mutation: TypeAlias = Callable[[random.Random], AbstractContextManager[None]]
+"""Makes a world wrong in one way, for as long as it is entered; draws from what it is given."""
+
+
+def run(seed: int, mutation: Mutation | None = None) -> Outcome:
     """Make the world of a seed, and see it to its end."""
     rng = random.Random(f"world/{seed}")  # noqa: S311 -- a reproducible run
     loop = VirtualLoop(rng)
     asyncio.set_event_loop(loop)
     try:
-        with mutation(rng):
+        with mutation(rng) if mutation else nullcontext():
             return loop.run_until_complete(_live(seed, rng))
     finally:
         left = asyncio.all_tasks(loop)
@@ -404,9 +409,12 @@ class World:
     async def _judge(self) -> None:
         for device in self.devices:
             device.session.abandoned()
-            await device.until_nothing_new()
-            self.laws.at_rest(device, self.oracle)
+            await self._judge_one(device)
         for user in USERS:
-            fresh = self._device(user, f"{user}-new")
-            await fresh.until_nothing_new()
-            self.laws.at_rest(fresh, self.oracle)
+            await self._judge_one(self._device(user, f"{user}-new"))
+
+    async def _judge_one(self, device: Device) -> None:
+        if await device.until_nothing_new():
+            self.laws.at_rest(device, self.oracle)
+        else:
+            self.laws.broken.append((LOST, f"{device.device_id} never has nothing new"))
