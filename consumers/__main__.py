@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from consumers.materializer import Materializer
-from infra import epochs, metrics, signals
+from infra import epochs, memory, metrics, signals
 from infra.cassandra.schema import open_session
 from infra.clock import now_ms
 from infra.kafka.admin import Admin
@@ -13,6 +13,7 @@ from infra.settings import Settings, load
 
 def main(settings: Settings | None = None) -> None:
     """Run a materializer; raises `DiffusionError` when it cannot start or go on."""
+    memory.keep_threshold()
     settings = settings or load()
     session = open_session(settings.cassandra)
     epoch = epochs.ensure_change_log(settings, session, Admin(settings.kafka))

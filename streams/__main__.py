@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mode.loop
 
-from infra import epochs, metrics
+from infra import epochs, memory, metrics
 from infra.cassandra.schema import open_session
 from infra.kafka.admin import Admin
 from infra.settings import Settings, load
@@ -13,6 +13,7 @@ from streams import app
 
 def main(settings: Settings | None = None) -> None:
     """Run a stream worker; raises `DiffusionError` when it cannot start."""
+    memory.keep_threshold()
     # Before Faust makes a loop: a record costs it a quarter less on this one.
     mode.loop.use("uvloop")
     settings = settings or load()

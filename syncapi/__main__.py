@@ -7,6 +7,7 @@ import logging
 import sys
 from typing import Final
 
+from infra import memory
 from infra.cassandra.schema import open_session
 from infra.files import allow_open_files
 from infra.settings import Settings, load
@@ -21,6 +22,7 @@ FILES_BESIDE_CONNECTIONS: Final = 512
 
 def main(settings: Settings | None = None) -> None:
     """Serve until a signal; raises `DiffusionError` when it cannot start."""
+    memory.keep_threshold()
     settings = settings or load()
     api = settings.api
     # Before the server: what is wrong with the store is one sentence, not a failed start-up.
