@@ -83,8 +83,9 @@ class Laws:
         size = len(encode(answer, Format.JSON))
         if size > request.bytes_max:
             self._break(BOUNDED, f"an answer of {size} bytes, {request.bytes_max} were asked for")
-        most = request.changes_max if answer.path == "delta" else request.page_max
-        if len(answer.conversations) > most:
+        # A correction is bounded by its bytes alone: what differs is what has to be told.
+        most = {"delta": request.changes_max, "full": request.page_max}.get(answer.path)
+        if most is not None and len(answer.conversations) > most:
             self._break(BOUNDED, f"{len(answer.conversations)} entries, {most} were asked for")
 
     def served_a_stranger(self, user_id: str, cursor: str) -> None:

@@ -27,7 +27,7 @@ from streams.cache import ConversationCache
 from streams.diffusion import Diffusion
 from streams.effects import Effects
 from streams.sink import Sink
-from syncapi import delta, planner, snapshot
+from syncapi import delta, full, planner, snapshot
 
 Mutation: TypeAlias = Callable[[random.Random], AbstractContextManager[None]]
 """Makes a world wrong in one way, for as long as it is entered; draws from what it is given."""
@@ -205,7 +205,11 @@ def entries_replace_what_is_held(_: random.Random) -> AbstractContextManager[Non
 
 def cursors_not_bound_to_users(_: random.Random) -> AbstractContextManager[None]:
     """A cursor of anybody is as good as one's own."""
-    return _instead((planner, "user_digest", lambda _user: ANYBODY))
+
+    def digest(_user: str) -> bytes:
+        return ANYBODY
+
+    return _instead((planner, "user_digest", digest), (full, "user_digest", digest))
 
 
 def who_left_sees_more(_: random.Random) -> AbstractContextManager[None]:
@@ -251,6 +255,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {"none": none} | {
 """By the name that `diffusion simulate --mutation` takes."""
 
 CAUGHT_BY: Final[Mapping[str, frozenset[str]]] = {
+    "cache-kept-over-a-rebalance": frozenset({LOST, PRIVATE}),
     "last-writer-wins": frozenset({RESURRECTED}),
     "later-batch-first": frozenset({IN_ORDER}),
     "rows-of-a-user-one-by-one": frozenset({IN_ORDER}),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -67,10 +67,12 @@ def simulate(
     *,
     mutation: str = "none",
     minutes: float | None = None,
-    until_broken: bool = False,
+    until: Collection[str] = (),
     on_world: Callable[[int], None] = lambda _: None,
 ) -> Summary:
-    """Run worlds: all of these seeds, as many as `minutes` allow, or until a law is broken."""
+    """Run worlds: all of these seeds, as many as `minutes` allow, or until one of the laws
+    `until` is broken.
+    """
     if mutation not in MUTATIONS:
         raise PermanentError(f"There is no mutation {mutation}. There are: {', '.join(MUTATIONS)}.")
     began_s = monotonic_s()
@@ -84,7 +86,7 @@ def simulate(
             found += done.result()
             on_world(len(found))
             late = minutes is not None and monotonic_s() - began_s > minutes * 60
-            if late or (until_broken and any(one.broken for one in found)):
+            if late or any(law in until for one in found for law, _ in one.broken):
                 pool.shutdown(cancel_futures=True)
                 break
     found.sort(key=lambda one: one.seed)

@@ -95,6 +95,9 @@ class StreamWorker(Worker):
     def assigned(self) -> None:
         """Faust tells of every rebalance, and the cache is dropped with it."""
         super().assigned()
+        self._done = {
+            place: at for place, at in self._done.items() if at > self.begun.get(place, 0)
+        }
         if self.cache is not None:
             self.cache.drop()
         for progress in self._progress.values():

@@ -43,7 +43,7 @@ def test_a_planted_fault_is_found(mutation: str) -> None:
     seeds = SOON_CAUGHT.get(mutation, range(1_000) if WORLDS >= 1_000 else None)
     if seeds is None:
         pytest.skip("takes many worlds: set DIFFUSION_WORLDS=1000")
-    found = runs.simulate(seeds, mutation=mutation, until_broken=True)
+    found = runs.simulate(seeds, mutation=mutation, until=law_of(mutation))
     assert {law for _, law, _ in found.broken} & law_of(mutation)
 
 
