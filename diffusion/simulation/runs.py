@@ -101,10 +101,11 @@ def simulate(
     )
 
 
-def courses(seeds: Sequence[int]) -> list[str]:
-    """A digest of all that happened in each world: equal if it is the same world."""
+def outcomes(wanted: Sequence[tuple[str, int]]) -> list[Outcome]:
+    """Run worlds, each with a mutation of its own: (mutation, seed), in their order."""
     with _pool() as pool:
-        return [one.digest for one in pool.submit(_some, seeds, "none").result()]
+        waiting = [pool.submit(_some, [seed], mutation) for mutation, seed in wanted]
+        return [outcome for done in waiting for outcome in done.result()]
 
 
 def show(found: Summary) -> None:
