@@ -203,6 +203,10 @@ class MaterializerSettings(Section):
     metrics_port: Port = 0
 
 
+LEEWAY_S = 30
+"""Half a minute: what machines whose clocks are kept by NTP are apart at worst."""
+
+
 class ApiSettings(Section):
     """The sync API."""
 
@@ -210,7 +214,15 @@ class ApiSettings(Section):
     port: Port = 18_080
     jwt_secret: SecretStr = SecretStr(DEVELOPMENT_SECRET)
     """HS256 secret of the bearer tokens; the token's `sub` is the user id."""
+    jwt_keys_file: Path | None = None
+    """A key set (RFC 7517) in place of the secret: HS256, RS256 or EdDSA. It is read again when it
+    changes, so keys are rotated by writing it anew."""
     jwt_audience: str = "diffusion-sync"
+    jwt_leeway_s: int = Field(default=LEEWAY_S, ge=0, le=300)
+    """Clocks of the issuer and of this service may differ by so much."""
+    jwt_device_required: bool = False
+    """Refuse tokens that do not say for which device (`device_id`) they are. Those that do are good
+    for that device only, in any case."""
     cursor_secret: SecretStr = SecretStr("")
     """Authenticates cursors; all instances share it. Empty: derived from `jwt_secret`."""
     rows_per_sync_max: int = Field(default=20_000, ge=100, le=1_000_000)
@@ -247,6 +259,10 @@ class ApiSettings(Section):
         if len(secret.encode()) < SECRET_BYTES_MIN:
             raise ValueError(f"api.jwt_secret must have at least {SECRET_BYTES_MIN} bytes")
         loopback = self.host in {"127.0.0.1", "::1", "localhost"}
+        if self.jwt_keys_file is not None:
+            if not self.cursor_secret.get_secret_value() and not loopback:
+                raise ValueError("set api.cursor_secret: with api.jwt_keys_file there is no other")
+            return self
         if secret == DEVELOPMENT_SECRET and not loopback:
             raise ValueError(
                 f"api.host is {self.host}: set api.jwt_secret to a secret of your own first"

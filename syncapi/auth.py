@@ -1,21 +1,20 @@
-"""Who asks: a bearer token whose `sub` is the user id."""
+"""Who asks: a bearer token whose `sub` is the user id, and whose `device_id`, if it has one, is the
+only device it is good for.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import jwt
 
 from infra.clock import Clock, now_ms
 from infra.settings import ApiSettings
-from schemas.errors import InputError
-from schemas.limits import USER_ID_CHARS_MAX
-
-ALGORITHM: Final = "HS256"
-LEEWAY_S: Final = 30
-"""Clocks of the issuer and of this service may differ by so much."""
+from schemas.errors import InputError, PermanentError
+from schemas.limits import DEVICE_ID_CHARS_MAX, USER_ID_CHARS_MAX
+from syncapi.keys import HMAC, keys_of
 
 TOKEN_CHARS_MAX: Final = 8_000
 """A header line of 8 KiB is what a WebSocket handshake takes, and common proxies do."""
@@ -30,11 +29,23 @@ class NotAuthenticated(InputError):
     """The request does not say in a valid way whose it is."""
 
 
+class OtherDevice(InputError):
+    """The token is good for another device than the one that asks."""
+
+
 class Identity(NamedTuple):
-    """Who asks, and until when the token says so (milliseconds since 1970, leeway included)."""
+    """Who asks, and until when the token says so (milliseconds since 1970, leeway included);
+    `device_id` None: from any device.
+    """
 
     user_id: str
     until_ms: int
+    device_id: str | None = None
+
+    def check(self, device_id: str) -> None:
+        """Raise `OtherDevice` unless the token is good for this device."""
+        if self.device_id is not None and device_id != self.device_id:
+            raise OtherDevice("The token is another device's: ask for one for this device.")
 
 
 class Authenticator:
@@ -45,8 +56,10 @@ class Authenticator:
     """
 
     def __init__(self, settings: ApiSettings, clock: Clock = now_ms) -> None:
-        self._secret = settings.jwt_secret.get_secret_value()
+        self._keys = keys_of(settings)
         self._audience = settings.jwt_audience
+        self._leeway_s = settings.jwt_leeway_s
+        self._device_required = settings.jwt_device_required
         self._clock = clock
         self._known: dict[str, Identity] = {}
 
@@ -56,6 +69,8 @@ class Authenticator:
 
     def identify(self, authorization: str | None) -> Identity:
         """Whose an `Authorization` header is, and until when; raises `NotAuthenticated`."""
+        if self._keys.refresh():
+            self._known.clear()  # a key may be gone, and its tokens with it
         known = self._known.get(authorization or "")
         if known is not None:
             if self._clock() < known.until_ms:
@@ -75,12 +90,15 @@ class Authenticator:
         if len(token) > TOKEN_CHARS_MAX:
             raise NotAuthenticated(f"The token is longer than {TOKEN_CHARS_MAX} characters.")
         try:
+            key = self._keys.find(jwt.get_unverified_header(token).get("kid"))
+            if key is None:
+                raise NotAuthenticated("The token is signed by a key that is not known here.")
             claims = jwt.decode(
                 token,
-                self._secret,
-                algorithms=[ALGORITHM],
+                key.key,
+                algorithms=[key.algorithm],
                 audience=self._audience,
-                leeway=LEEWAY_S,
+                leeway=self._leeway_s,
                 options={"require": ["sub", "exp"]},
             )
         except jwt.ExpiredSignatureError as error:
@@ -92,7 +110,16 @@ class Authenticator:
             raise NotAuthenticated("The token's `sub` is not a user id.")
         if not _is_utf8(user_id):
             raise NotAuthenticated("The token's `sub` is not a user id.")
-        return Identity(user_id, (int(claims["exp"]) + LEEWAY_S) * 1_000)
+        until_ms = (int(claims["exp"]) + self._leeway_s) * 1_000
+        return Identity(user_id, until_ms, self._device_of(claims))
+
+    def _device_of(self, claims: dict[str, Any]) -> str | None:
+        device_id = claims.get("device_id")
+        if device_id is None and not self._device_required:
+            return None
+        if not isinstance(device_id, str) or not 0 < len(device_id) <= DEVICE_ID_CHARS_MAX:
+            raise NotAuthenticated("The token's `device_id` is not a device id.")
+        return device_id
 
 
 def _is_utf8(text: str) -> bool:
@@ -104,14 +131,29 @@ def _is_utf8(text: str) -> bool:
     return True
 
 
-def issue(settings: ApiSettings, user_id: str, *, now_ms: int, lifetime_s: int) -> str:
-    """Sign a token for a user: for the demonstration and for tests; a backend does it itself."""
-    claims = {
+def issue(
+    settings: ApiSettings,
+    user_id: str,
+    *,
+    now_ms: int,
+    lifetime_s: int,
+    device_id: str | None = None,
+) -> str:
+    """Sign a token for a user, perhaps for one device only: for the demonstration and for tests; a
+    backend does it itself. Raises `PermanentError` where it is others who sign.
+    """
+    if settings.jwt_keys_file is not None:
+        raise PermanentError(
+            f"Tokens are signed by whoever has the keys of {settings.jwt_keys_file}: ask there."
+        )
+    claims: dict[str, Any] = {
         "sub": user_id,
         "aud": settings.jwt_audience,
         "exp": now_ms // 1_000 + lifetime_s,
     }
-    return jwt.encode(claims, settings.jwt_secret.get_secret_value(), algorithm=ALGORITHM)
+    if device_id is not None:
+        claims["device_id"] = device_id
+    return jwt.encode(claims, settings.jwt_secret.get_secret_value(), algorithm=HMAC)
 
 
 def cursor_key(settings: ApiSettings) -> bytes:

@@ -26,7 +26,7 @@ from schemas.errors import DiffusionError
 from schemas.frames import PROBLEM_TYPE, ClientFrame, Problem, ServerFrame
 from schemas.protocol import SyncRequest
 from syncapi.answers import answered
-from syncapi.auth import Authenticator, NotAuthenticated
+from syncapi.auth import Authenticator, Identity, NotAuthenticated
 from syncapi.connections import IN_FLIGHT_MAX, Connection, Gone, Hub, NoRoom, SlowReader
 from syncapi.framing import Form, Unread, coding_of, read_frame
 from syncapi.problems import headers_of, problem_of
@@ -62,7 +62,7 @@ async def connect(socket: Socket) -> None:
         offered = socket.scope["subprotocols"]
         await socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
         connection.stand()
-        await _serve(connection, socket, hub, socket.app.state.service)
+        await _serve(connection, socket, hub, socket.app.state.service, identity)
     finally:
         for task in connection.tasks:
             task.cancel()
@@ -102,7 +102,9 @@ async def _refuse(socket: Socket, problem: Problem) -> None:
         await socket.send(message)  # type: ignore[arg-type]  # an extension of ASGI
 
 
-async def _serve(connection: Connection, socket: Socket, hub: Hub, service: SyncService) -> None:
+async def _serve(
+    connection: Connection, socket: Socket, hub: Hub, service: SyncService, identity: Identity
+) -> None:
     """Read frames until the connection ends."""
     while True:
         while len(connection.tasks) >= IN_FLIGHT_MAX:
@@ -131,17 +133,21 @@ async def _serve(connection: Connection, socket: Socket, hub: Hub, service: Sync
                 gone = problem_of(NoRoom("This server goes away."))
                 await connection.send(ServerFrame(id=frame.id, problem=gone), form)
                 continue
-            work = _answer(connection, frame.id, frame.sync, form, service)
+            work = _answer(connection, frame.id, frame.sync, form, (service, identity))
             task = asyncio.get_running_loop().create_task(work)
             connection.tasks.add(task)
             task.add_done_callback(connection.tasks.discard)
 
 
 async def _answer(
-    connection: Connection, request_id: int, request: SyncRequest, form: Form, service: SyncService
+    connection: Connection,
+    request_id: int,
+    request: SyncRequest,
+    form: Form,
+    asked: tuple[SyncService, Identity],
 ) -> None:
     try:
-        answer = await answered(service, connection.user_id, request)
+        answer = await answered(*asked, request)
         told = ServerFrame(id=request_id, answer=answer)
     except Exception as error:  # noqa: BLE001  # whatever it is, the client gets an answer
         told = ServerFrame(id=request_id, problem=_told(error))

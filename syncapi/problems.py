@@ -33,7 +33,7 @@ from schemas.errors import (
     UnsupportedVersionError,
 )
 from schemas.frames import PROBLEM_TYPE, Problem
-from syncapi.auth import NotAuthenticated
+from syncapi.auth import NotAuthenticated, OtherDevice
 from syncapi.connections import TooManyConnections
 from syncapi.negotiation import HeaderTooLong, NotAcceptable, UnsupportedContent
 
@@ -43,6 +43,7 @@ RETRY_AFTER_S: Final = 2
 
 PROBLEMS: Final[dict[type[DiffusionError], tuple[int, str]]] = {
     NotAuthenticated: (401, "Not authenticated"),
+    OtherDevice: (403, "Not this device's token"),
     NotAcceptable: (406, "No answer would be acceptable"),
     TooLargeError: (413, "The request is too large"),
     UnsupportedContent: (415, "The request is in an unknown form"),

@@ -55,13 +55,13 @@ class SyncRoute:
     async def _answer(
         self, headers: Any, receive: Receive
     ) -> tuple[list[tuple[bytes, bytes]], bytes]:
-        user_id = self._auth.user_of(_authorization(headers))
+        identity = self._auth.identify(_authorization(headers))
         agreement = agree(headers)
         plain = decompress(
             await _body(headers, receive), agreement.request_coding, REQUEST_BYTES_MAX
         )
         request = decode_request(plain, agreement.request_format)
-        return _written(await answered(self._service, user_id, request), agreement)
+        return _written(await answered(self._service, identity, request), agreement)
 
 
 def _authorization(headers: Any) -> str | None:

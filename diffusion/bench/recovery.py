@@ -34,7 +34,7 @@ from schemas.conversations import ConversationState
 from sdk.client import HttpTransport, NetworkError, SyncClient, SyncReport
 from sdk.client.events import ClientEvent, SyncFinished, SyncStarted
 from sdk.client.tokens import TokenSource
-from syncapi.auth import LEEWAY_S, issue
+from syncapi.auth import issue
 
 AWAY: Final = (0, 20, 200)
 """Conversations that change while a device is away."""
@@ -189,7 +189,9 @@ class _Bench:
     def _expired_token(self) -> None:
         """It was good for the first sync, and is not when the next one begins."""
         api, user_id = self._stage.system.settings.api, self._account.user_id
-        given = iter([issue(api, user_id, now_ms=now_ms() - LEEWAY_S * 1_000, lifetime_s=SHORT_S)])
+        given = iter(
+            [issue(api, user_id, now_ms=now_ms() - api.jwt_leeway_s * 1_000, lifetime_s=SHORT_S)]
+        )
         with self._device(token=lambda: next(given, self._stage.token(self._size))) as device:
             device.client.sync()
             time.sleep(SHORT_S + 1)

@@ -33,7 +33,7 @@ from schemas.frames import ClientFrame, ServerFrame
 from schemas.limits import ANSWER_BYTES_MAX, REQUEST_BYTES_MAX
 from schemas.protocol import PROTOCOL_VERSION, SyncRequest, SyncResponse
 from sdk.backend import WriteProducer
-from syncapi.auth import LEEWAY_S, issue
+from syncapi.auth import issue
 from tests.integration.support import NOW_MS, World
 
 Unique = Callable[[str], str]
@@ -321,7 +321,12 @@ def test_limits_idleness_and_expiry(system: System, unique: Unique, tmp_path: Pa
                 assert int(caught.value.response.headers["retry-after"]) >= 1
             assert idle.closed() == 4000
         wait(lambda: metric(url, "diffusion_api_connections") == 0)
-        short = issue(system.settings.api, ann, now_ms=now_ms(), lifetime_s=SHORT_S - LEEWAY_S)
+        short = issue(
+            system.settings.api,
+            ann,
+            now_ms=now_ms(),
+            lifetime_s=SHORT_S - system.settings.api.jwt_leeway_s,
+        )
         with Phone(url, short) as expiring:
             assert expiring.closed() == 4401
         with pytest.raises(InvalidStatus) as caught:

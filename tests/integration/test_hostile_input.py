@@ -25,7 +25,8 @@ from schemas.events import Message, Read, UserConversationSettings
 from schemas.frames import PROBLEM_TYPE, Problem
 from schemas.limits import REQUEST_BYTES_MAX
 from schemas.protocol import SUPPORTED_VERSIONS, Reason, SyncRequest, SyncResponse
-from syncapi.auth import ALGORITHM, issue
+from syncapi.auth import issue
+from syncapi.keys import HMAC as ALGORITHM
 from tests import hostile
 from tests.integration.support import NOW_MS, World
 

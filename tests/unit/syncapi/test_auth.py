@@ -13,12 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.settings import ApiSettings
+from infra.settings import LEEWAY_S, ApiSettings
 from schemas.limits import USER_ID_CHARS_MAX
 from syncapi import auth
 from syncapi.auth import (
     KNOWN_CHARS_MAX,
-    LEEWAY_S,
     TOKEN_CHARS_MAX,
     Authenticator,
     NotAuthenticated,

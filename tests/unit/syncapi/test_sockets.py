@@ -17,14 +17,14 @@ from websockets.frames import CloseCode, Frame, Opcode
 from websockets.sync.client import ClientConnection
 from websockets.sync.client import connect as dial
 
-from infra.settings import Settings, load
+from infra.settings import LEEWAY_S, Settings, load
 from schemas.frames import ClientFrame, Problem, ServerFrame
 from schemas.limits import REQUEST_BYTES_MAX
 from schemas.protocol import SyncRequest
 from syncapi import connections
 from syncapi import sockets as served
 from syncapi.app import build
-from syncapi.auth import LEEWAY_S, issue
+from syncapi.auth import issue
 from syncapi.connections import IN_FLIGHT_MAX
 from syncapi.sockets import Server, config
 from tests.unit.syncapi.support import Store
