@@ -7,6 +7,7 @@ answer and record.
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -44,6 +45,10 @@ COLUMNS: Final[tuple[tuple[type[Change], str, str], ...]] = (
     (StateChange, "state_version", ""),
 )
 """Where the index says that a change of each kind is there, and up to which sequence."""
+
+
+QUIET_S: Final = 2 * 3_600.0
+"""Within so long after the last fault all that was written must be readable."""
 
 
 @dataclass
@@ -181,6 +186,20 @@ class Laws:
                 )
 
     # At the end.
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Wait until something holds that has to, within hours."""
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + QUIET_S
+        while not holds():
+            if loop.time() > deadline_s:
+                self._break(LOST, "what was written is not readable after hours")
+                return
+            await asyncio.sleep(1.0)
+
+    def never_at_rest(self, device: Device) -> None:
+        """A device that is told of news again and again."""
+        self._break(LOST, f"{device.device_id} never has nothing new")
 
     def at_rest(self, device: Device, oracle: Oracle) -> None:
         """All is quiet, and the device has nothing new: it has what a plain replay says."""
