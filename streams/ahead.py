@@ -2,8 +2,8 @@
 
 A batch waits for Cassandra and Kafka most of its time, and Faust hands over records one by one:
 done in turns, each waits for the other. So the agent gathers here while the worker works. What came
-meanwhile is one batch, so that batches grow with the load by themselves; at most one batch waits,
-then the agent does too, Faust's buffer fills, and Faust stops fetching.
+meanwhile is one batch, so that batches grow with the load by themselves. Once a batch waits, the
+agent does too, Faust's buffer fills, and Faust stops fetching: fewer than two batches are here.
 """
 
 from __future__ import annotations
