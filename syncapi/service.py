@@ -188,7 +188,7 @@ class SyncService:
             moved = delta.with_crowd(moved, found.rows, ground)
         elif moved.window_ms != cursor.window_ms:
             moved = replace(moved, crowded=False)
-        more = moved.rest is not None
+        more = moved.rest is not None or _has_moved_on(cursor, moved, found)
         keep = delta.is_as_good(cursor, moved, ground.retention_ms)
         answer = SyncResponse(
             path="delta",
@@ -331,6 +331,16 @@ class SyncService:
             undecoded=differing.undecoded,
             server_time_ms=ground.now_ms,
         )
+
+
+def _has_moved_on(cursor: Cursor, moved: Cursor, found: Found) -> bool:
+    """Whether something is newer than a delta that ends here, and was begun by an earlier request:
+    perhaps days ago, by a device that comes back in the middle of it, and wants to be current.
+    """
+    if cursor.rest is None:
+        return False
+    newest = delta.newest_version(found.rows)
+    return newest > moved.version or found.heads_digest != moved.heads_digest
 
 
 async def _nothing() -> None:

@@ -360,6 +360,23 @@ def test_more_changes_than_the_client_takes_come_in_pages_newest_first() -> None
     assert api.stand(end).version == last
 
 
+def test_a_delta_that_was_begun_long_ago_does_not_end_before_now() -> None:
+    """World 687 of the simulation: a device that came back in the middle of a delta was told the rest
+    of that, and took itself for current.
+    """
+    api = Api()
+    api.store.add(*joined("sg_1", "sg_2"))
+    first = api.sync()
+    api.store.add(message("sg_1", 1), message("sg_2", 1))
+    page = api.next(first, changes_max=1)
+    assert (ids(page), page.has_more) == (["sg_2"], True)
+    api.store.add(message("sg_1", 2))
+    page = api.next(page, changes_max=1)
+    assert (ids(page), page.has_more, page.reason) == ([], True, Reason.PAGING)
+    page = api.next(page, changes_max=1)
+    assert (ids(page), page.has_more, page.reason) == (["sg_1"], False, None)
+
+
 def test_more_changes_than_one_delta_tells_are_the_first_page_of_a_snapshot() -> None:
     api = Api(settings=load(api={"changes_per_delta_max": 2}))
     api.store.add(*joined(*(f"sg_{n}" for n in range(9))))
