@@ -407,8 +407,9 @@ def test_refused_connections_are_reset_at_once() -> None:
 def test_a_target_that_is_away_is_a_reset_of_the_client() -> None:
     with socket.create_server((LOOPBACK, 0)) as away:
         port = away.getsockname()[1]
-    with LossyProxy("localhost", port, Weather(), 1) as proxy, connect(proxy) as sock:
-        assert until_reset(sock) == b""
+    with LossyProxy("localhost", port, Weather(), 1) as proxy:
+        with suppress(ConnectionResetError), connect(proxy) as sock:  # some see it this early
+            assert until_reset(sock) == b""
         assert proxy.stats == Passed(connections=1)
 
 
