@@ -27,9 +27,10 @@ from infra.kafka.dead_letters import DeadLetter
 from infra.kafka.delivery import Delivery
 from infra.settings import KafkaSettings
 from schemas import topics
-from schemas.codec import CONVERSATION_EVENTS, USER_EVENTS, decode_change, encode_event
+from schemas.codec import CONVERSATION_EVENTS, USER_EVENTS, decode_change
 from schemas.errors import DecodeError, PermanentError
 from schemas.partitioner import partition_of
+from sdk.backend.routes import routed
 
 GROUP: Final = "diffusion-dlq"
 READ_TIMEOUT_S: Final = 10.0
@@ -148,14 +149,16 @@ class DeadLetters:
 
         Raises `StillDead` for the first that cannot be used still.
         """
-        first = line_first = self._checked(topic, end).first
+        first = self._checked(topic, end).first
+        _, partitions = self._admin.describe(topic)
         delivery = Delivery(self._settings, GROUP)
-        while first < end:
-            upto = min(end, first + READ_AT_ONCE)
+        for begin in range(first, end, READ_AT_ONCE):
+            upto = min(end, begin + READ_AT_ONCE)
             failed: StillDead | None = None
-            for letter in self.read(topic, first, upto):
+            # All are read before one is looked at: what was cut is read by the same reader.
+            for letter in list(self.read(topic, begin, upto)):
                 try:
-                    records = self._records_of(letter)
+                    records = self._records_of(letter, partitions)
                 except StillDead as error:
                     failed, upto = error, letter.number
                     break
@@ -165,8 +168,7 @@ class DeadLetters:
             self._commit(topic, upto)
             if failed is not None:
                 raise failed
-            first = upto
-        return end - line_first
+        return end - first
 
     def _checked(self, topic: str, end: int) -> Line:
         line = self.line(topic)
@@ -179,10 +181,9 @@ class DeadLetters:
             )
         return line
 
-    def _records_of(self, letter: Letter) -> Sequence[tuple[int, bytes]]:
-        """What to write for a letter: (partition, record)."""
+    def _records_of(self, letter: Letter, partitions: int) -> Sequence[tuple[int, bytes]]:
+        """What to write for a letter: (partition, record), the topic having so many partitions."""
         dead, value = letter.dead, self._whole(letter)
-        _, partitions = self._admin.describe(dead.topic)
         if dead.topic == topics.CHANGES.name:
             try:
                 users = decode_change(value).users
@@ -194,11 +195,8 @@ class DeadLetters:
         decoded = DECODERS[dead.topic].decode(value)
         if decoded.rejected:
             raise _still_dead(letter, decoded.rejected[0].reason)
-        key = "user_id" if dead.topic == topics.USER_WRITES.name else "conversation_id"
-        return [
-            (partition_of(getattr(event, key), partitions), encode_event(event))
-            for event in decoded.events
-        ]
+        sent = [routed(event) for event in decoded.events]
+        return [(partition_of(one.key, partitions), one.value) for one in sent]
 
     def _whole(self, letter: Letter) -> bytes:
         """The bytes that came. A letter that was cut is read where it came from."""

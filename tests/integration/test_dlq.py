@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 
 import orjson
@@ -21,26 +20,27 @@ from schemas import ids, topics
 from schemas.changes import MessageChange
 from schemas.codec import encode_change, encode_event, join_events
 from schemas.errors import PermanentError
-from schemas.events import Message
+from schemas.events import Message, Read
 from schemas.partitioner import partition_of
-from tests.integration.support import NOW_MS, World
+from tests.integration.support import NOW_MS, World, wait_until
 
 WRITES = topics.CONVERSATION_WRITES.name
+USER_WRITES = topics.USER_WRITES.name
 CHANGES = topics.CHANGES.name
 
 
 @pytest.fixture
 def letters(system: System) -> Iterator[DeadLetters]:
     found = DeadLetters(system.settings.kafka)
-    for topic in (WRITES, CHANGES):
+    for topic in (WRITES, USER_WRITES, CHANGES):
         found.drop(topic, found.line(topic).end)  # what other tests left
     yield found
     found.close()
 
 
-def put(system: System, topic: str, value: bytes, partition: int = 0) -> None:
+def put(system: System, topic: str, value: bytes, partition: int = 0, offset: int = 0) -> None:
     """A letter as a worker writes one."""
-    dead = dead_letters.letter((topic, partition, 0), None, "not known then", value, now_ms())
+    dead = dead_letters.letter((topic, partition, offset), None, "not known then", value, now_ms())
     delivery = Delivery(system.settings.kafka, "test")
     delivery.produce(topics.dead_letters(topic), 0, dead_letters.encode(dead))
     delivery.flush()
@@ -59,20 +59,13 @@ def command(system: System, *arguments: str) -> subprocess.CompletedProcess[byte
     )
 
 
-def until(holds: Callable[[], bool]) -> None:
-    deadline_s = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.1)
-
-
 def test_what_cannot_be_used_is_listed_is_not_replayed_and_can_be_dropped(
     system: System, letters: DeadLetters
 ) -> None:
     delivery = Delivery(system.settings.kafka, "test")
     delivery.produce(WRITES, 0, b'{"type": "nonsense"}')
     delivery.flush()
-    until(lambda: letters.line(WRITES).waiting == 1)
+    wait_until(lambda: letters.line(WRITES).waiting == 1, "a dead letter")
     line = letters.line(WRITES)
     (letter,) = letters.read(WRITES, line.first, line.end)
     assert letter.text == '{"type": "nonsense"}'
@@ -150,11 +143,32 @@ def test_a_letter_that_was_cut_is_read_where_it_came_from(
     delivery = Delivery(system.settings.kafka, "test")
     delivery.produce(WRITES, 0, long)
     delivery.flush()
-    until(lambda: letters.line(WRITES).waiting == 1)
+    wait_until(lambda: letters.line(WRITES).waiting == 1, "a dead letter")
     line = letters.line(WRITES)
     (letter,) = letters.read(WRITES, line.first, line.end)
     assert len(letter.dead.value) == dead_letters.MAX_VALUE_BYTES
     assert letters._whole(letter) == long
+
+
+def test_a_letter_that_was_cut_is_replayed_whole_between_others(
+    system: System, letters: DeadLetters, unique: Callable[[str], str]
+) -> None:
+    user = unique("ann") + "\U0001f600" * 100
+    reads = [Read(user, f"sg_{number}" + "\U0001f600" * 200, 1) for number in range(480)]
+    long, short = join_events([encode_event(one) for one in reads]), encode_event(reads[0])
+    assert len(long) > dead_letters.MAX_VALUE_BYTES
+    with Admin(system.settings.kafka) as admin:
+        _, partitions = admin.describe(USER_WRITES)
+        partition = partition_of(user, partitions)
+        offset = admin.end_offsets(USER_WRITES)[partition]
+        delivery = Delivery(system.settings.kafka, "test")
+        delivery.produce(USER_WRITES, partition, long)
+        delivery.flush()
+        for value in (short, long, short):
+            put(system, USER_WRITES, value, partition, offset)
+        assert letters.replay(USER_WRITES, letters.line(USER_WRITES).end) == 3
+        assert admin.end_offsets(USER_WRITES)[partition] == offset + 1 + 1 + len(reads) + 1
+    system.wait_quiet()
 
 
 def test_numbers_that_are_none_are_a_sentence(system: System, letters: DeadLetters) -> None:
