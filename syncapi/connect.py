@@ -133,7 +133,7 @@ async def _serve(
                 gone = problem_of(NoRoom("This server goes away."))
                 await connection.send(ServerFrame(id=frame.id, problem=gone), form)
                 continue
-            work = _answer(connection, frame.id, frame.sync, form, (service, identity))
+            work = _answer(connection, frame.id, frame.sync, form, service, identity)
             task = asyncio.get_running_loop().create_task(work)
             connection.tasks.add(task)
             task.add_done_callback(connection.tasks.discard)
@@ -144,10 +144,11 @@ async def _answer(
     request_id: int,
     request: SyncRequest,
     form: Form,
-    asked: tuple[SyncService, Identity],
+    service: SyncService,
+    identity: Identity,
 ) -> None:
     try:
-        answer = await answered(*asked, request)
+        answer = await answered(service, identity, request)
         told = ServerFrame(id=request_id, answer=answer)
     except Exception as error:  # noqa: BLE001  # whatever it is, the client gets an answer
         told = ServerFrame(id=request_id, problem=_told(error))

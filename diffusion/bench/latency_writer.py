@@ -204,12 +204,13 @@ class Writer:
         """Halve the way between the greatest rate that was sustained and the least that was not."""
         low, high, steps = 0.0, full_speed, list[Step]()
         for _ in range(STEPS):
-            step = await self._step((low + high) / 2)
+            rate = (low + high) / 2
+            step = await self._step(rate)
             steps.append(step)
             if step.sustained:
-                low = (low + high) / 2
+                low = rate
             else:
-                high = (low + high) / 2
+                high = rate
         return tuple(steps)
 
     async def _step(self, rate: float) -> Step:

@@ -96,6 +96,12 @@ class Cluster:
         self.rebalance(self.stream_group)
         self.rebalance(self.materializer_group)
 
+    def check(self) -> None:
+        """Raise what a worker did not expect: that is no fault of its surroundings, but ours."""
+        for worker in (*self.streams, *self.materializers):
+            if worker.failure is not None:
+                raise worker.failure
+
     def is_done(self, group: Group) -> bool:
         """Whether all records of a group are committed."""
         return group.lag(self.topics_of(group)) == 0
@@ -114,8 +120,7 @@ class Cluster:
             case StreamWorker():
                 process.start(self.log, self.epochs, self.rules)
             case MaterializerProcess():
-                name = topics.CHANGES.name
-                process.start(self.log[name], self.epochs[name], SETTINGS)
+                process.start(self.changes, self.epochs[self.changes.name], SETTINGS)
             case Api():
                 process.start(SETTINGS)
 
@@ -134,7 +139,7 @@ class Cluster:
     def topics_of(self, group: Group) -> list[Topic]:
         """What a group reads."""
         if group is self.materializer_group:
-            return [self.log[topics.CHANGES.name]]
+            return [self.changes]
         return [self.log[spec.name] for spec in topics.WRITE_TOPICS]
 
     def make_topic(self, name: str, partitions: int) -> None:

@@ -55,7 +55,6 @@ QUIET_S: Final = 2 * 3_600.0
 class Laws:
     """Collects what was broken: (law, what was seen)."""
 
-    clock: Callable[[], int]
     broken: list[tuple[str, str]] = field(default_factory=list)
     belonged: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     """User -> conversations that he was ever a member of."""

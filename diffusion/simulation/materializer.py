@@ -4,7 +4,6 @@ order, a piece at a time, between all else that happens. It may, because it read
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any, Final
 
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, TopicPartition
@@ -12,15 +11,13 @@ from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, TopicPartitio
 from consumers.materializer import Materializer
 from diffusion.simulation.fate import Fate
 from diffusion.simulation.log import Group, Place, Topic
-from diffusion.simulation.processes import Surroundings, Worker
+from diffusion.simulation.processes import Surroundings, Taken, Worker
 from diffusion.simulation.store import Notebook
 from infra.cassandra.topic_epochs import Epoch
 from infra.settings import Settings
-from schemas.errors import DiffusionError
 
 GATHER_S: Final = 0.02
 BATCH_RECORDS_MAX: Final = 12
-IDLE_S: Final = 30.0
 
 
 class _Message:
@@ -76,8 +73,7 @@ class MaterializerProcess(Worker):
     def __init__(
         self, name: str, fate: Fate, group: Group, world: Surroundings, store: Notebook
     ) -> None:
-        super().__init__(name, fate, group)
-        self._world = world
+        super().__init__(name, fate, group, world)
         self.store = store
 
     def start(self, topic: Topic, epoch: Epoch, settings: Settings) -> None:
@@ -88,26 +84,21 @@ class MaterializerProcess(Worker):
         store: Any = self.store
         delivery: Any = _NoDelivery()
         commits = _Commits()
-        real = Materializer(settings, store, epoch, delivery, self._world.clock, commits.made)
+        real = Materializer(settings, store, epoch, delivery, self.world.clock, commits.made)
         self.run(self._loop(topic, real, commits))
         self.assigned()
 
     async def _loop(self, topic: Topic, real: Materializer, commits: _Commits) -> None:
-        try:
-            while True:
-                await asyncio.sleep(self.fate.rng.expovariate(1 / GATHER_S))
-                await self.fate.thawed()
-                taken = self.take(topic, self.fate.rng.randint(1, BATCH_RECORDS_MAX))
-                if not taken:
-                    await topic.more_within(IDLE_S)
-                    self._commit_owed(real, commits)
-                    continue
-                await self.finish(topic, taken, real, commits)
-        except DiffusionError:
-            self._world.ended(self)
+        async def finish(taken: Taken) -> None:
+            await self.finish(topic, taken, real, commits)
+
+        async def idle() -> None:
+            self._commit_owed(real, commits)
+
+        await self.work(topic, GATHER_S, BATCH_RECORDS_MAX, finish, idle)
 
     async def finish(
-        self, topic: Topic, taken: list[tuple[int, int]], real: Materializer, commits: _Commits
+        self, topic: Topic, taken: Taken, real: Materializer, commits: _Commits
     ) -> None:
         """Apply a batch, then commit it."""
         messages: list[Any] = [_Message(topic, *place) for place in taken]

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final, Protocol, TypeAlias
 
 from diffusion.simulation.fate import Fate
 from diffusion.simulation.log import Group, Place, Topic
+from schemas.errors import DiffusionError
+
+IDLE_S: Final = 30.0
+
+Taken: TypeAlias = list[tuple[int, int]]
+"""Records of a topic: (partition, offset)."""
 
 
 class Died(Exception):
@@ -59,11 +65,37 @@ class Worker(Process):
     have; `begun`: what was committed of it when it came.
     """
 
-    def __init__(self, name: str, fate: Fate, group: Group) -> None:
+    def __init__(self, name: str, fate: Fate, group: Group, world: Surroundings) -> None:
         super().__init__(name, fate)
         self.group = group
+        self.world = world
         self.positions: dict[Place, int] = {}
         self.begun: dict[Place, int] = {}
+
+    async def work(
+        self,
+        topic: Topic,
+        gather_s: float,
+        most: int,
+        finish: Callable[[Taken], Awaitable[None]],
+        idle: Callable[[], Awaitable[None]],
+    ) -> None:
+        """Take batches of a topic, of at most so many records, and finish each, until the process
+        ends. `idle` when none came for a while: what the programs do every second has time then.
+        """
+        try:
+            while True:
+                await asyncio.sleep(self.fate.rng.expovariate(1 / gather_s))
+                await self.fate.thawed()
+                taken = self.take(topic, self.fate.rng.randint(1, most))
+                if taken:
+                    await finish(taken)
+                else:
+                    await topic.more_within(IDLE_S)
+                    await idle()
+        except (Died, DiffusionError):
+            # As the programs do: nothing of the batch is committed, and the process ends.
+            self.world.ended(self)
 
     def assigned(self) -> None:
         """Learn which partitions are this worker's: of new ones, begin at what was committed."""
@@ -77,9 +109,9 @@ class Worker(Process):
             place: self.positions.get(place, self.begun[place]) for place in sorted(mine)
         }
 
-    def take(self, topic: Topic, most: int) -> list[tuple[int, int]]:
+    def take(self, topic: Topic, most: int) -> Taken:
         """Take the next records of a topic, (partition, offset), in the order of each partition."""
-        taken: list[tuple[int, int]] = []
+        taken: Taken = []
         places = [place for place in self.positions if place[0] == topic.name]
         self.fate.rng.shuffle(places)
         for place in places:

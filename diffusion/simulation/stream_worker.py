@@ -10,11 +10,10 @@ from faust.types import TP
 
 from diffusion.simulation.fate import Fate
 from diffusion.simulation.log import Group, Place, Topic
-from diffusion.simulation.processes import Died, Surroundings, Worker
+from diffusion.simulation.processes import Died, Surroundings, Taken, Worker
 from diffusion.simulation.store import Store
 from infra.cassandra.topic_epochs import Epoch
 from schemas import topics
-from schemas.errors import DiffusionError
 from streams.cache import ConversationCache
 from streams.pace import Pace
 from streams.policy import Rules
@@ -25,7 +24,6 @@ from streams.worker import ConversationPipeline, Pipeline, SourceRecord, UserPip
 GATHER_S: Final = 0.05
 BATCH_RECORDS_MAX: Final = 6
 COMMIT_S: Final = 1.0
-IDLE_S: Final = 30.0
 DIES_SHARE: Final = 0.02
 """Batches that end in the middle of their delivery, with the worker."""
 
@@ -61,8 +59,7 @@ class StreamWorker(Worker):
     def __init__(
         self, name: str, fate: Fate, group: Group, world: Surroundings, store: Store
     ) -> None:
-        super().__init__(name, fate, group)
-        self._world = world
+        super().__init__(name, fate, group, world)
         self.store = store
         self._done: dict[Place, int] = {}
         self._progress: dict[str, Progress] = {}
@@ -78,9 +75,9 @@ class StreamWorker(Worker):
         partitions = epochs[topics.CHANGES.name].partitions
         store: Any = self.store
         self.cache = ConversationCache(store, CACHED_MEMBERS_MAX, CACHED_BYTES_MAX)
-        clock = self._world.clock
+        clock = self.world.clock
         for name in (topics.CONVERSATION_WRITES.name, topics.USER_WRITES.name):
-            link: Any = Link(log, self._world)
+            link: Any = Link(log, self.world)
             sink = Sink(store, link, clock, Pace(1e12))
             pipeline: Pipeline[Any]
             if name == topics.USER_WRITES.name:
@@ -104,31 +101,22 @@ class StreamWorker(Worker):
             progress.revoked()
 
     async def _agent(self, topic: Topic, pipeline: Pipeline[Any], link: Link) -> None:
-        try:
-            while True:
-                await asyncio.sleep(self.fate.rng.expovariate(1 / GATHER_S))
-                await self.fate.thawed()
-                taken = self.take(topic, self.fate.rng.randint(1, BATCH_RECORDS_MAX))
-                if not taken:
-                    await topic.more_within(IDLE_S)
-                    await self._look(topic)
-                    continue
-                link.dies_in = None
-                if self.fate.happens(DIES_SHARE):
-                    link.dies_in = self.fate.rng.randint(0, 3)
-                await self.finish(topic, taken, pipeline)
-        except (Died, DiffusionError):
-            # As `streams.app` does: nothing of the batch is committed, and the process ends.
-            self._world.ended(self)
+        async def finish(taken: Taken) -> None:
+            dies = self.fate.happens(DIES_SHARE)
+            link.dies_in = self.fate.rng.randint(0, 3) if dies else None
+            await self.finish(topic, taken, pipeline)
 
-    async def finish(
-        self, topic: Topic, taken: list[tuple[int, int]], pipeline: Pipeline[Any]
-    ) -> None:
+        async def idle() -> None:
+            await self._progress[topic.name].look(_Consumer(self, topic))
+
+        await self.work(topic, GATHER_S, BATCH_RECORDS_MAX, finish, idle)
+
+    async def finish(self, topic: Topic, taken: Taken, pipeline: Pipeline[Any]) -> None:
         """Do all that a batch asks for, then acknowledge it."""
         await pipeline.process([_source(topic, *place) for place in taken])
         self.acknowledge(topic, taken)
 
-    def acknowledge(self, topic: Topic, taken: list[tuple[int, int]]) -> None:
+    def acknowledge(self, topic: Topic, taken: Taken) -> None:
         """Say that records are done; their offsets are committed within a second or so."""
         self._progress[topic.name].finished([_source(topic, *place) for place in taken])
         # As Faust does, which knows what was committed of a partition when it got it: the end of a
@@ -147,10 +135,6 @@ class StreamWorker(Worker):
         self._commits = False
         done, self._done = self._done, {}
         self.group.commit(self.name, done)  # refused or not, Faust takes it as made
-
-    async def _look(self, topic: Topic) -> None:
-        """What `streams.progress` does every second; here when there is time."""
-        await self._progress[topic.name].look(_Consumer(self, topic))
 
 
 class _Consumer:

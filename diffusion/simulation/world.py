@@ -27,10 +27,10 @@ from diffusion.simulation.faults import Faults
 from diffusion.simulation.laws import Laws
 from diffusion.simulation.virtual_loop import VirtualLoop
 from schemas import topics
-from schemas.codec import encode_event
-from schemas.events import UserEvent, WriteEvent
+from schemas.events import WriteEvent
 from schemas.partitioner import partition_of
 from schemas.protocol import SyncRequest
+from sdk.backend.routes import routed
 from sdk.client.steps import Options
 
 EVENTS: Final = (20, 60)
@@ -87,7 +87,7 @@ class World:
         self.calm = Calm()
         self.oracle = Oracle()
         self._course = hashlib.blake2b(digest_size=8)
-        self.laws = Laws(self.clock)
+        self.laws = Laws()
         self.cluster = Cluster(rng, self.calm, self.laws.appended, self._note)
         self.network = Network(self.cluster.apis, self.cluster.fate(), self._told)
         self.devices = [
@@ -110,11 +110,9 @@ class World:
         self.laws.answered(user_id, request, answer)
 
     def _write(self, event: WriteEvent) -> None:
-        spec = topics.USER_WRITES if isinstance(event, UserEvent) else topics.CONVERSATION_WRITES
-        key = event.user_id if isinstance(event, UserEvent) else event.conversation_id
-        topic = self.cluster.log[spec.name]
-        partition = partition_of(key, len(topic.records))
-        topic.append(partition, encode_event(event), self.clock())
+        sent = routed(event)
+        topic = self.cluster.log[sent.topic]
+        topic.append(partition_of(sent.key, len(topic.records)), sent.value, self.clock())
         self.oracle.apply(event)
         self.laws.written(event)
         self.events += 1
@@ -153,8 +151,9 @@ class World:
             one.cancel()
         await asyncio.wait(living)
         for one in living:
-            if not one.cancelled() and one.exception() is not None:
-                raise one.exception()  # type: ignore[misc]
+            if not one.cancelled():
+                one.result()
+        self.cluster.check()
         await self._judge()
         return Outcome(
             self.seed,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,6 +14,18 @@ from sdk.backend import WriteProducer
 from sdk.client import SyncClient
 
 NOW_MS = 1_700_000_000_000
+
+
+PATIENCE_S = 60.0
+
+
+def wait_until(holds: Callable[[], bool], what: str, seconds: float = PATIENCE_S) -> float:
+    """Seconds until it holds."""
+    began = time.monotonic()
+    while not holds():
+        assert time.monotonic() - began < seconds, what
+        time.sleep(0.1)
+    return time.monotonic() - began
 
 
 class World:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,7 +26,7 @@ from schemas.topics import CHANGES
 from sdk.backend import WriteProducer
 from sdk.client import NetworkError
 from streams.app import COMMIT_INTERVAL_S
-from tests.integration.support import NOW_MS, World
+from tests.integration.support import NOW_MS, World, wait_until
 
 USERS = 40
 READERS = USERS // 2
@@ -86,15 +85,6 @@ class Writing:
                         return
         except DiffusionError as error:  # told by the test, in its own thread
             self.error = error
-
-
-def wait_until(holds: Callable[[], bool], what: str, seconds: float = 60) -> float:
-    """Seconds until it holds."""
-    began = time.monotonic()
-    while not holds():
-        assert time.monotonic() - began < seconds, what
-        time.sleep(0.1)
-    return time.monotonic() - began
 
 
 def another(system: System, kind: str, name: str, folder: Path) -> Child:

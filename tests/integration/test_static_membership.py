@@ -7,7 +7,6 @@ the system says must be right also then.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Self
@@ -25,13 +24,12 @@ from infra.settings import KafkaSettings
 from schemas import ids
 from schemas.events import MembersJoined, Message
 from schemas.topics import CHANGES, WRITE_TOPICS
-from tests.integration.support import NOW_MS, World
+from tests.integration.support import NOW_MS, PATIENCE_S, World, wait_until
 
 SESSION_S: Final = 90.0
 """Longer than a restart takes on the slowest machine: Kafka must not give up on who is away."""
 
-PATIENCE_S: Final = 60.0
-"""Shorter than the session: whoever works again within has not got its partitions by its end."""
+assert PATIENCE_S < SESSION_S, "whoever works again within has not got its partitions by its end"
 
 TAKEN: Final = {
     "stream-worker": "diffusion_stream_events_total",
@@ -108,13 +106,6 @@ class Watch:
                 self.seen.append(found)
 
 
-def until(holds: Callable[[], bool], what: str) -> None:
-    deadline_s = time.monotonic() + PATIENCE_S
-    while not holds():
-        assert time.monotonic() < deadline_s, what
-        time.sleep(0.1)
-
-
 @pytest.mark.parametrize("kind", ["stream-worker", "materializer"])
 def test_a_named_worker_that_is_restarted_keeps_its_partitions(
     system: System, unique: Callable[[str], str], tmp_path: Path, kind: str
@@ -146,19 +137,19 @@ def test_a_named_worker_that_is_restarted_keeps_its_partitions(
             rebalancing, members = group.look()
             return not rebalancing and len(members) == 2 and all(members.values())
 
-        until(shared, "both are given partitions")
+        wait_until(shared, "both are given partitions")
         write()
-        until(lambda: admin.lag(name, TOPICS[kind]) == 0, "what was written is taken")
+        wait_until(lambda: admin.lag(name, TOPICS[kind]) == 0, "what was written is taken")
         rest = group.look()
         for stop in (processes.end, processes.kill):
             before = processes.pid("left")
             with Watch(group, "right") as watch:
                 stop("left")
-                until(lambda before=before: processes.pid("left") != before, "it is restarted")
-                until(lambda: processes.answers("left"), "it answers")
+                wait_until(lambda before=before: processes.pid("left") != before, "it is restarted")
+                wait_until(lambda: processes.answers("left"), "it answers")
                 write()
-                until(lambda: processes.counted(TAKEN[kind], of="left") > 0, "it works again")
-                until(lambda: admin.lag(name, TOPICS[kind]) == 0, "all is taken")
+                wait_until(lambda: processes.counted(TAKEN[kind], of="left") > 0, "it works again")
+                wait_until(lambda: admin.lag(name, TOPICS[kind]) == 0, "all is taken")
             assert watch.looks > 10
             assert watch.seen == [], "the other one's partitions moved, or it was stopped"
             assert group.look() == rest, "each has what it had"
