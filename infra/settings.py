@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -19,6 +19,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from infra.api_settings import ApiSettings
+from infra.section import Port, Section
 from schemas.errors import PermanentError
 from schemas.limits import PARTITIONS_MAX
 
@@ -26,15 +28,7 @@ PREFIX = "DIFFUSION_"
 CONFIG_VARIABLE = "DIFFUSION_CONFIG"
 DEFAULT_CONFIG = "diffusion.toml"
 
-Port = Annotated[int, Field(ge=0, le=65_535)]
 Partitions = Annotated[int, Field(ge=1, le=PARTITIONS_MAX)]
-
-DEVELOPMENT_SECRET = "development-only-secret-not-for-production"  # noqa: S105  # refused off loopback
-"""Signs tokens on a developer's machine; the API refuses it on any address but loopback."""
-
-SECRET_BYTES_MIN = 32
-"""RFC 7518 section 3.2: a key for HS256 is at least as long as the hash."""
-
 
 WINDOW_MS_MIN = 1_000
 """Windows are cut by the brokers' clocks; shorter ones would make a row of every message."""
@@ -42,12 +36,6 @@ WINDOW_MS_MIN = 1_000
 
 class SettingsError(PermanentError):
     """Settings that do not fit; the message names the variable and the reason."""
-
-
-class Section(BaseModel):
-    """Base of all sections: unknown names are refused, so that a typing error is not silent."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class KafkaSettings(Section):
@@ -201,73 +189,6 @@ class MaterializerSettings(Section):
     instance_id: str = Field(default="", max_length=200)
     """As `stream.instance_id`, for this materializer."""
     metrics_port: Port = 0
-
-
-LEEWAY_S = 30
-"""Half a minute: what machines whose clocks are kept by NTP are apart at worst."""
-
-
-class ApiSettings(Section):
-    """The sync API."""
-
-    host: str = "127.0.0.1"
-    port: Port = 18_080
-    jwt_secret: SecretStr = SecretStr(DEVELOPMENT_SECRET)
-    """HS256 secret of the bearer tokens; the token's `sub` is the user id."""
-    jwt_keys_file: Path | None = None
-    """A key set (RFC 7517) in place of the secret: HS256, RS256 or EdDSA. It is read again when it
-    changes, so keys are rotated by writing it anew."""
-    jwt_audience: str = "diffusion-sync"
-    jwt_leeway_s: int = Field(default=LEEWAY_S, ge=0, le=300)
-    """Clocks of the issuer and of this service may differ by so much."""
-    jwt_device_required: bool = False
-    """Refuse tokens that do not say for which device (`device_id`) they are. Those that do are good
-    for that device only, in any case."""
-    cursor_secret: SecretStr = SecretStr("")
-    """Authenticates cursors; all instances share it. Empty: derived from `jwt_secret`."""
-    rows_per_sync_max: int = Field(default=20_000, ge=100, le=1_000_000)
-    """Change rows read for one answer; a user with more is corrected in full."""
-    changes_per_delta_max: int = Field(default=2_000, ge=1, le=100_000)
-    """Changed conversations told by one delta, over all its pages; each page reads all their rows
-    again, so with more of them the snapshot costs less, and shows the list sooner."""
-    device_ttl_days: float = Field(default=90.0, ge=2, le=1_825)
-    """How long the last cursor of a device that does not return is kept, for operators. At
-    least two days, because a device with nothing new is noted once a day."""
-    connections_max: int = Field(default=5_000, ge=1, le=100_000)
-    """Persistent connections of one process: at 27 KB each, 135 MB. More get 503."""
-    connections_per_user_max: int = Field(default=8, ge=1, le=1_000)
-    """Of one user in one process: a phone, a tablet, computers and tabs. More get 429."""
-    idle_s: float = Field(default=3_600.0, gt=0, le=86_400)
-    """A connection without a frame of the client for so long is closed; an app that is used sends
-    one."""
-    pokes: bool = True
-    """Tell connected users when something changed for them. Needs Kafka; without, they ask."""
-    drain_s: float = Field(default=10.0, ge=0, le=300)
-    """Requests under way are given so long when the process is asked to end."""
-    reconnect_spread_s: float = Field(default=30.0, ge=0, le=3_600)
-    """Connections of a process that ends are told to come back spread over so long: 5,000 of them
-    are 170 handshakes a second for those that stay."""
-
-    @property
-    def device_ttl_s(self) -> int:
-        """`device_ttl_days` in seconds."""
-        return int(self.device_ttl_days * 86_400)
-
-    @model_validator(mode="after")
-    def _secret_is_long_enough(self) -> ApiSettings:
-        secret = self.jwt_secret.get_secret_value()
-        if len(secret.encode()) < SECRET_BYTES_MIN:
-            raise ValueError(f"api.jwt_secret must have at least {SECRET_BYTES_MIN} bytes")
-        loopback = self.host in {"127.0.0.1", "::1", "localhost"}
-        if self.jwt_keys_file is not None:
-            if not self.cursor_secret.get_secret_value() and not loopback:
-                raise ValueError("set api.cursor_secret: with api.jwt_keys_file there is no other")
-            return self
-        if secret == DEVELOPMENT_SECRET and not loopback:
-            raise ValueError(
-                f"api.host is {self.host}: set api.jwt_secret to a secret of your own first"
-            )
-        return self
 
 
 class LocalSettings(Section):

@@ -10,8 +10,8 @@ from typing import Any, Final, NamedTuple
 
 import jwt
 
+from infra.api_settings import ApiSettings
 from infra.clock import Clock, now_ms
-from infra.settings import ApiSettings
 from schemas.errors import InputError, PermanentError
 from schemas.limits import DEVICE_ID_CHARS_MAX, USER_ID_CHARS_MAX
 from syncapi.keys import HMAC, keys_of

@@ -18,8 +18,8 @@ import jwt
 import orjson
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
+from infra.api_settings import SECRET_BYTES_MIN, ApiSettings
 from infra.clock import monotonic_s
-from infra.settings import SECRET_BYTES_MIN, ApiSettings
 from schemas.errors import PermanentError
 
 log = logging.getLogger("diffusion.api")

@@ -15,8 +15,9 @@ from diffusion.simulation.materializer import MaterializerProcess
 from diffusion.simulation.processes import Process
 from diffusion.simulation.store import Notebook, Store
 from diffusion.simulation.stream_worker import StreamWorker
+from infra.api_settings import ApiSettings
 from infra.cassandra.topic_epochs import INSERT_NEXT, Epoch
-from infra.settings import ApiSettings, LogSettings, Settings
+from infra.settings import LogSettings, Settings
 from schemas import topics
 from streams.activity import Costs
 from streams.policy import Rules

@@ -10,11 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from infra.api_settings import DEVELOPMENT_SECRET, SECRET_BYTES_MIN
 from infra.settings import (
     CONFIG_VARIABLE,
     DEFAULT_CONFIG,
-    DEVELOPMENT_SECRET,
-    SECRET_BYTES_MIN,
     LogSettings,
     Settings,
     SettingsError,

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.settings import LEEWAY_S, ApiSettings
+from infra.api_settings import LEEWAY_S, ApiSettings
 from schemas.limits import USER_ID_CHARS_MAX
 from syncapi import auth
 from syncapi.auth import (

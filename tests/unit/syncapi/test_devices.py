@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
+from infra.api_settings import ApiSettings
 from infra.cassandra import devices_by_user
 from infra.cassandra.devices_by_user import Device
 from infra.cassandra.session import StoreRefused, StoreUnavailable
-from infra.settings import ApiSettings
 from schemas.versions import version_of
 from syncapi import devices
 from syncapi.devices import (

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from jwt.algorithms import HMACAlgorithm, OKPAlgorithm, RSAAlgorithm
 from pydantic import SecretStr
 
-from infra.settings import ApiSettings
+from infra.api_settings import ApiSettings
 from schemas.errors import PermanentError
 from syncapi.auth import Authenticator, NotAuthenticated, OtherDevice, issue
 from syncapi.keys import KEYS_MAX, LOOK_S, UNKNOWN_LOOK_S, KeyFile, UnusableKeys, read

@@ -17,7 +17,8 @@ from websockets.frames import CloseCode, Frame, Opcode
 from websockets.sync.client import ClientConnection
 from websockets.sync.client import connect as dial
 
-from infra.settings import LEEWAY_S, Settings, load
+from infra.api_settings import LEEWAY_S
+from infra.settings import Settings, load
 from schemas.frames import ClientFrame, Problem, ServerFrame
 from schemas.limits import REQUEST_BYTES_MAX
 from schemas.protocol import SyncRequest

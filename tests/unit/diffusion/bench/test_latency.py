@@ -29,8 +29,9 @@ from diffusion.bench.latency_writer import (
     maximum,
 )
 from diffusion.oracle import Oracle
+from infra.api_settings import ApiSettings
 from infra.clock import monotonic_s
-from infra.settings import ApiSettings, Settings
+from infra.settings import Settings
 from schemas.encoding import Format, encode
 from schemas.errors import PermanentError, RetryableError
 from schemas.events import ConversationSettings, MembersJoined, Message, WriteEvent
