@@ -2,26 +2,45 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from consumers.materializer import Materializer
-from infra import epochs, memory, metrics, signals
+from infra import epochs, memory, probes, signals
 from infra.cassandra.schema import open_session
 from infra.clock import now_ms
 from infra.kafka.admin import Admin
 from infra.kafka.delivery import Delivery
+from infra.patience import patiently
 from infra.settings import Settings, load
+from infra.standstill import Done, Watchdog
+from schemas.topics import CHANGES
 
 
 def main(settings: Settings | None = None) -> None:
     """Run a materializer; raises `DiffusionError` when it cannot start or go on."""
     memory.keep_threshold()
     settings = settings or load()
-    session = open_session(settings.cassandra)
-    epoch = epochs.ensure_change_log(settings, session, Admin(settings.kafka))
-    metrics.serve(settings.materializer.metrics_port)
+    own, kafka, admin = settings.materializer, settings.kafka, Admin(settings.kafka)
+    session = patiently(lambda: open_session(settings.cassandra))
+    epoch = patiently(lambda: epochs.ensure_change_log(settings, session, admin))
+    delivery = Delivery(kafka, "diffusion-materializer-dead-letters")
+    materializer = Materializer(settings, session, epoch, delivery, now_ms)
+    checks = {
+        "kafka": partial(delivery.ping, probes.PROBE_TIMEOUT_S),
+        "cassandra": partial(session.ping, probes.PROBE_TIMEOUT_S),
+    }
+    probes.serve(own.metrics_host, own.metrics_port, checks)
+
+    def done() -> Done:
+        return Done(materializer.batches, session.acknowledged + materializer.batches)
+
+    def assigned() -> dict[str, frozenset[int]]:
+        return {CHANGES.name: materializer.assigned}
+
+    Watchdog(kafka, kafka.materializer_group, assigned, done).start(own.standstill_s)
     stop = signals.stop_on_signal()
-    delivery = Delivery(settings.kafka, "diffusion-materializer-dead-letters")
     try:
-        Materializer(settings, session, epoch, delivery, now_ms).run(stop.is_set)
+        materializer.run(stop.is_set)
     finally:
         session.close()
 

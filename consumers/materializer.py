@@ -42,6 +42,8 @@ from infra.cassandra.topic_epochs import Epoch
 from infra.clock import Clock, monotonic_s
 from infra.kafka import dead_letters
 from infra.kafka.config import consumer
+from infra.kafka.dead_letters import DeadLetter
+from infra.kafka.dead_share import DeadShare
 from infra.kafka.delivery import Delivery
 from infra.settings import Settings
 from schemas import topics
@@ -52,6 +54,8 @@ from schemas.versions import version_of, window_start
 log = logging.getLogger("diffusion.materializer")
 
 TTL_MIN_S: Final = 1
+
+DEAD_SHARE_SETTING: Final = "DIFFUSION_MATERIALIZER_DEAD_SHARE_MAX"
 
 GATHER_S: Final = 0.005
 """Waited for what belongs to the first record of a batch: a batch of a stream worker goes to many
@@ -81,6 +85,13 @@ class Materializer:
             metrics.materializer_lag_records, metrics.materializer_oldest_unapplied_seconds, clock
         )
         self._lag_due_s = 0.0
+        self._dead_share = DeadShare(
+            topics.CHANGES.name, self._settings.dead_share_max, DEAD_SHARE_SETTING
+        )
+        self.batches = 0
+        """Finished so far."""
+        self.assigned: frozenset[int] = frozenset()
+        """Partitions, as of the last second."""
         self._owed: dict[int, int] = {}
         self._refusal: KafkaError | None = None
         self._ttl_s = max(TTL_MIN_S, settings.log.retention_ms // 1_000)
@@ -125,13 +136,16 @@ class Materializer:
             return
         appended_ms = [message.timestamp()[1] for message in good]
         self._backlog.took(min(appended_ms))
-        fold = Fold()
+        fold, dead = Fold(), list[DeadLetter]()
         for message in good:
-            self._add(fold, message)
+            self._add(fold, message, dead)
+        self._dead_share.add(len(good) - len(dead), [one.reason for one in dead])
+        self._put_aside(dead)
         reached = _last_offsets(good)
         self._write(fold, reached)
         self._delivery.flush()
         self._commit(reached)
+        self.batches += 1
         self._backlog.done(max(appended_ms))
         self._count(fold, good)
         metrics.materializer_change_age_seconds.set(
@@ -150,7 +164,7 @@ class Materializer:
             return False
         raise PermanentError(f"Kafka refuses the materializer: {error.str()}")
 
-    def _add(self, fold: Fold, message: Message) -> None:
+    def _add(self, fold: Fold, message: Message, dead: list[DeadLetter]) -> None:
         partition, offset = message.partition() or 0, message.offset() or 0
         stamped_by, at_ms = message.timestamp()
         if stamped_by != TIMESTAMP_LOG_APPEND_TIME:
@@ -161,17 +175,18 @@ class Materializer:
         try:
             change = decode_change(message.value())
         except DecodeError as error:
-            metrics.materializer_dead_letters.inc()
             source = (topics.CHANGES.name, partition, offset)
-            dead = dead_letters.letter(
-                source, None, str(error), message.value() or b"", self._clock()
-            )
-            self._delivery.produce(
-                topics.dead_letters(topics.CHANGES.name), 0, dead_letters.encode(dead)
-            )
+            value = message.value() or b""
+            dead.append(dead_letters.letter(source, None, str(error), value, self._clock()))
             return
         version = version_of(self._epoch.epoch, offset)
         fold.add(change, version, window_start(at_ms, self._epoch.window_ms))
+
+    def _put_aside(self, dead: Sequence[DeadLetter]) -> None:
+        for one in dead:
+            topic = topics.dead_letters(topics.CHANGES.name)
+            self._delivery.produce(topic, 0, dead_letters.encode(one))
+        metrics.materializer_dead_letters.inc(len(dead))
 
     def _write(self, fold: Fold, reached: dict[int, tuple[int, int]]) -> None:
         session, settings = self._session, self._settings
@@ -230,6 +245,7 @@ class Materializer:
         self._lag_due_s = now_s + LAG_INTERVAL_S
         behind = 0
         places = self._consumer.position(self._consumer.assignment())
+        self.assigned = frozenset(place.partition for place in places)
         self._commit_owed(places)
         for place in places:
             _, high = self._consumer.get_watermark_offsets(place, cached=True)

@@ -15,6 +15,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from diffusion.bench.commands import bench
+from diffusion.chaos.commands import chaos
 from diffusion.dlq_commands import dlq
 from diffusion.output import DATA, Json, fail, print_json
 from schemas.errors import DiffusionError
@@ -26,6 +27,7 @@ app = App(
 )
 app.command(bench)
 app.command(dlq)
+app.command(chaos)
 
 PROCESSES_HELP = "So many on this machine, each started again when it ends; one a core is best."
 

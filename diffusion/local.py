@@ -42,6 +42,7 @@ def managed(
             cache_dir=local.cache_dir or default_cache_dir(),
             kafka_port=int(kafka_port),
             kafka_controller_port=local.kafka_controller_port,
+            kafka_advertised_port=local.kafka_advertised_port,
             cassandra_port=settings.cassandra.port,
             cassandra_storage_port=local.cassandra_storage_port,
             kafka_heap_mb=local.kafka_heap_mb,

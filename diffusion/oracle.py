@@ -247,3 +247,29 @@ def compare(
                 if wanted != found:
                     differences.append(Difference(conversation, field, wanted, found))
     return differences
+
+
+def resurrects(
+    one: Difference,
+    expected: Mapping[str, ConversationState],
+    actual: Mapping[str, ConversationState],
+) -> bool:
+    """Whether a difference is a conversation that shows and must not; whatever else differs is
+    lost.
+    """
+    must, have = expected.get(one.conversation_id), actual.get(one.conversation_id)
+    return have is not None and is_listed(have) and (must is None or not is_listed(must))
+
+
+def steps_back(before: ConversationState, now: ConversationState) -> list[str]:
+    """What of a conversation went back that only grows, in words."""
+    pairs = {
+        "max_seq": (before.max_seq, now.max_seq),
+        "read_seq": (before.read_seq, now.read_seq),
+        "min_seq": (before.own.min_seq, now.own.min_seq),
+    }
+    return [
+        f"{name} of {before.conversation_id} from {was} to {at}"
+        for name, (was, at) in pairs.items()
+        if at < was
+    ]

@@ -147,6 +147,10 @@ class Processes:
         """Whether a child serves its metrics."""
         return bool(_text(self._children[name].metrics_url))
 
+    def url(self, name: str) -> str:
+        """Where a child serves its metrics."""
+        return self._children[name].metrics_url
+
     def pid(self, name: str) -> int:
         """Process id of a child, as it runs now."""
         with self._lock:

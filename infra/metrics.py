@@ -8,9 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import psutil
-from prometheus_client import REGISTRY, Counter, Gauge, Histogram, start_http_server
-
-from schemas.errors import PermanentError
+from prometheus_client import Counter, Gauge, Histogram
 
 _BATCH = (1, 10, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000)
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -189,15 +187,3 @@ def peak_resident_bytes(pid: int | None = None) -> int:
 
 
 process_peak.set_function(lambda: float(peak_resident_bytes()))
-
-
-def serve(port: int) -> None:
-    """Serve `/metrics` on loopback; 0 serves nothing. Raises `PermanentError` for a taken port."""
-    if not port:
-        return
-    try:
-        start_http_server(port, addr="127.0.0.1", registry=REGISTRY)
-    except OSError as error:
-        raise PermanentError(
-            f"Port {port} for /metrics cannot be had ({error.strerror}): set another one."
-        ) from error

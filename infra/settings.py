@@ -153,6 +153,13 @@ class PolicySettings(Section):
         return self
 
 
+DEAD_SHARE_MAX = 0.5
+"""Most of it: a broken backend among several is put aside, a broken version is not."""
+
+STANDSTILL_S = 300.0
+"""Longer than what gives up by itself: writes after 120 s, deliveries after 130 s."""
+
+
 class StreamSettings(Section):
     """The stream worker."""
 
@@ -173,7 +180,15 @@ class StreamSettings(Section):
     `kafka.session_timeout_s`, it has its partitions still, and no other worker stopped for it.
     Unique among the workers that run; empty: partitions move at once when a worker ends."""
     metrics_port: Port = 0
-    """Port of `/metrics`; 0 for none."""
+    """Port of `/metrics`, `/healthz` and `/readyz`; 0 for none."""
+    metrics_host: str = "127.0.0.1"
+    """Address of these; they name nobody, but are nobody's business outside."""
+    dead_share_max: float = Field(default=DEAD_SHARE_MAX, ge=0, le=1)
+    """Of the last thousand events, the share that may be put aside as dead letters; beyond it the
+    worker stops, and nothing is lost. 1: never stop."""
+    standstill_s: float = Field(default=STANDSTILL_S, ge=0)
+    """A worker that commits nothing for so long while there is work ends, to be started anew; 0:
+    never."""
 
 
 class MaterializerSettings(Section):
@@ -189,6 +204,11 @@ class MaterializerSettings(Section):
     instance_id: str = Field(default="", max_length=200)
     """As `stream.instance_id`, for this materializer."""
     metrics_port: Port = 0
+    metrics_host: str = "127.0.0.1"
+    dead_share_max: float = Field(default=DEAD_SHARE_MAX, ge=0, le=1)
+    """As `stream.dead_share_max`, of change records: only our own workers write those."""
+    standstill_s: float = Field(default=STANDSTILL_S, ge=0)
+    """As `stream.standstill_s`."""
 
 
 class LocalSettings(Section):
@@ -204,6 +224,8 @@ class LocalSettings(Section):
     cache_dir: Path | None = None
     """Default: `write-diffusion` under the cache folder of the user."""
     kafka_controller_port: Port = 19_093
+    kafka_advertised_port: Port = 0
+    """Where Kafka's clients are told to come, if not to its own port: a proxy in front of it."""
     cassandra_storage_port: Port = 17_000
     kafka_heap_mb: int = Field(default=512, ge=256)
     cassandra_heap_mb: int = Field(default=1_024, ge=512)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import mode.loop
 
-from infra import epochs, memory, metrics
+from infra import epochs, memory, probes
 from infra.cassandra.schema import open_session
 from infra.kafka.admin import Admin
+from infra.patience import patiently
 from infra.settings import Settings, load
 from streams import app
 
@@ -17,10 +18,13 @@ def main(settings: Settings | None = None) -> None:
     # Before Faust makes a loop: a record costs it a quarter less on this one.
     mode.loop.use("uvloop")
     settings = settings or load()
-    session = open_session(settings.cassandra)
-    found = epochs.ensure_all(settings, session, Admin(settings.kafka))
-    metrics.serve(settings.stream.metrics_port)
-    app.run(app.build(settings, session, found))
+    stream, admin = settings.stream, Admin(settings.kafka)
+    session = patiently(lambda: open_session(settings.cassandra))
+    found = patiently(lambda: epochs.ensure_all(settings, session, admin))
+    worker = app.build(settings, session, found)
+    probes.serve(stream.metrics_host, stream.metrics_port, worker.checks())
+    worker.watch()
+    app.run(worker)
 
 
 if __name__ == "__main__":

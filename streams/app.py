@@ -19,6 +19,7 @@ import os
 import sys
 import tempfile
 from collections.abc import AsyncIterable, Iterator, Sequence
+from functools import partial
 from typing import Any, Final, cast
 
 import faust
@@ -29,8 +30,11 @@ from infra.backlog import LAG_INTERVAL_S, Backlog
 from infra.cassandra.session import Session
 from infra.cassandra.topic_epochs import Epoch
 from infra.clock import now_ms
+from infra.kafka.dead_share import DeadShare
 from infra.kafka.delivery import Delivery
+from infra.probes import PROBE_TIMEOUT_S, Check
 from infra.settings import PolicySettings, Settings
+from infra.standstill import EXIT_RESTART, Done, Watchdog
 from schemas import topics
 from schemas.errors import PermanentError, RetryableError
 from streams.activity import Costs
@@ -45,9 +49,6 @@ from streams.transport import gathering
 from streams.worker import ConversationPipeline, Pipeline, SourceRecord, UserPipeline
 
 log = logging.getLogger("diffusion.streams")
-
-EXIT_RESTART: Final = 75
-"""`EX_TEMPFAIL` of sysexits.h: start me again."""
 
 COMMIT_INTERVAL_S: Final = 1.0
 """Bounds what a crash repeats."""
@@ -69,10 +70,49 @@ POLL_INTERVAL_S: Final = 300.0
 """Longest silence of the consumer's own loop before the group gives up on it."""
 
 
-def build(settings: Settings, session: Session, epochs: dict[str, Epoch]) -> faust.App:
-    """Assemble the app. `epochs` holds those of all three topics."""
+class Worker:
+    """The app, and what those who look after it ask for."""
+
+    def __init__(self, settings: Settings, session: Session) -> None:
+        self.app = _app(settings)
+        self._settings = settings
+        self._session = session
+        self.works: list[Work] = []
+        self.deliveries: list[Delivery] = []
+
+    def delivery(self, name: str) -> Delivery:
+        """Make a producer."""
+        made = Delivery(self._settings.kafka, f"diffusion-streams-{name}")
+        self.deliveries.append(made)
+        return made
+
+    def checks(self) -> dict[str, Check]:
+        """What must answer for the worker to be ready."""
+        return {
+            "kafka": partial(self.deliveries[0].ping, PROBE_TIMEOUT_S),
+            "cassandra": partial(self._session.ping, PROBE_TIMEOUT_S),
+        }
+
+    def watch(self) -> None:
+        """Begin to look whether the worker stands still."""
+        kafka = self._settings.kafka
+        dog = Watchdog(kafka, kafka.stream_group, self._assigned, self._done)
+        dog.start(self._settings.stream.standstill_s)
+
+    def _assigned(self) -> dict[str, frozenset[int]]:
+        return {work.topic: work.assigned for work in self.works}
+
+    def _done(self) -> Done:
+        delivered = sum(delivery.delivered for delivery in self.deliveries)
+        batches = sum(work.batches for work in self.works)
+        return Done(batches, self._session.acknowledged + delivered + batches)
+
+
+def build(settings: Settings, session: Session, epochs: dict[str, Epoch]) -> Worker:
+    """Assemble the worker. `epochs` holds those of all three topics."""
     _require_compiled_faust()
-    app = _app(settings)
+    worker = Worker(settings, session)
+    app = worker.app
     rules = rules_of(settings.policy, epochs[topics.CHANGES.name].window_ms)
     partitions = epochs[topics.CHANGES.name].partitions
     cache = ConversationCache(
@@ -85,27 +125,28 @@ def build(settings: Settings, session: Session, epochs: dict[str, Epoch]) -> fau
 
     app.on_partitions_revoked.connect(on_revoked, weak=False)
     conversations = ConversationPipeline(
-        _sink(settings, session, "conversations"),
+        _sink(worker, settings, session, "conversations"),
         epochs,
         now_ms,
         cache=cache,
         partitions=partitions,
         rules=rules,
+        dead_share=_dead_share(settings, topics.CONVERSATION_WRITES.name),
     )
     users = UserPipeline(
-        _sink(settings, session, "users"),
+        _sink(worker, settings, session, "users"),
         epochs,
         now_ms,
         partitions=partitions,
         rules=rules,
+        dead_share=_dead_share(settings, topics.USER_WRITES.name),
     )
-    _agent(app, settings, topics.CONVERSATION_WRITES.name, conversations)
-    _agent(app, settings, topics.USER_WRITES.name, users)
+    _agent(worker, settings, topics.CONVERSATION_WRITES.name, conversations)
+    _agent(worker, settings, topics.USER_WRITES.name, users)
     source = epochs[topics.CONVERSATION_WRITES.name]
-    delivery = Delivery(settings.kafka, "diffusion-streams-sweep")
-    sweep = Sweep(session, delivery, rules, source.partitions, now_ms)
+    sweep = Sweep(session, worker.delivery("sweep"), rules, source.partitions, now_ms)
     _task(app, sweep, settings.policy.sweep_seconds)
-    return app
+    return worker
 
 
 def rules_of(settings: PolicySettings, window_ms: int) -> Rules:
@@ -126,15 +167,19 @@ def rules_of(settings: PolicySettings, window_ms: int) -> Rules:
     )
 
 
-def _sink(settings: Settings, session: Session, name: str) -> Sink:
-    delivery = Delivery(settings.kafka, f"diffusion-streams-{name}")
-    return Sink(session, delivery, now_ms, Pace(settings.policy.rows_per_second_max))
+def _sink(worker: Worker, settings: Settings, session: Session, name: str) -> Sink:
+    pace = Pace(settings.policy.rows_per_second_max)
+    return Sink(session, worker.delivery(name), now_ms, pace)
 
 
-def run(app: faust.App) -> None:
+def _dead_share(settings: Settings, topic: str) -> DeadShare:
+    return DeadShare(topic, settings.stream.dead_share_max, "DIFFUSION_STREAM_DEAD_SHARE_MAX")
+
+
+def run(worker: Worker) -> None:
     """Run until a signal; ends the process."""
-    worker = faust.Worker(app, loglevel="WARNING", quiet=True, redirect_stdouts=False)
-    worker.execute_from_commandline()
+    runner = faust.Worker(worker.app, loglevel="WARNING", quiet=True, redirect_stdouts=False)
+    runner.execute_from_commandline()
 
 
 def _app(settings: Settings) -> faust.App:
@@ -165,13 +210,17 @@ def _app(settings: Settings) -> faust.App:
     return app
 
 
-class _Work:
+class Work:
     """What one agent does with the records of its topic."""
 
     def __init__(self, settings: Settings, topic: str, pipeline: Pipeline[Any]) -> None:
         self._records_max = settings.stream.batch_records
         self._wait_s = settings.stream.batch_wait_s
-        self._topic = topic
+        self.topic = topic
+        self.batches = 0
+        """Finished so far."""
+        self.assigned: frozenset[int] = frozenset()
+        """Partitions, as of the last second."""
         self._pipeline = pipeline
         self._backlog = Backlog(
             metrics.stream_lag_records.labels(topic),
@@ -199,7 +248,7 @@ class _Work:
                 for part in _cut(await ahead.take()):
                     await self._finish(part, stream)
         except Exception:
-            log.critical("a batch of %s could not be finished", self._topic, exc_info=True)
+            log.critical("a batch of %s could not be finished", self.topic, exc_info=True)
             _end()
 
     async def _finish(self, part: Sequence[EventT[bytes]], stream: Any) -> None:
@@ -210,6 +259,7 @@ class _Work:
             await stream.ack(event)
         self._backlog.done(max(record.at_ms for record in records))
         self._progress.finished(records)
+        self.batches += 1
 
     async def revoked(self, *_: Any, **__: Any) -> None:
         """Partitions were taken away."""
@@ -220,12 +270,16 @@ class _Work:
         while True:
             await asyncio.sleep(LAG_INTERVAL_S)
             consumer = cast(Consumer, app.consumer)  # ConsumerT does not declare _commit
+            mine = (tp for tp in consumer.assignment() if tp.topic == self.topic)
+            self.assigned = frozenset(tp.partition for tp in mine)
             self._backlog.left(await self._progress.look(consumer))
 
 
-def _agent(app: faust.App, settings: Settings, topic: str, pipeline: Pipeline[Any]) -> None:
+def _agent(worker: Worker, settings: Settings, topic: str, pipeline: Pipeline[Any]) -> None:
+    app = worker.app
     source = app.topic(topic, value_type=bytes, value_serializer="raw", key_serializer="raw")
-    work = _Work(settings, topic, pipeline)
+    work = Work(settings, topic, pipeline)
+    worker.works.append(work)
 
     async def counting() -> None:
         await work.count(app)

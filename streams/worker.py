@@ -16,6 +16,7 @@ from infra import metrics
 from infra.cassandra.topic_epochs import Epoch
 from infra.clock import Clock, monotonic_s
 from infra.kafka.dead_letters import DeadLetter, letter
+from infra.kafka.dead_share import DeadShare
 from schemas.changes import Change
 from schemas.codec import CONVERSATION_EVENTS, USER_EVENTS, EventDecoder
 from schemas.events import ConversationEvent, UserEvent
@@ -52,20 +53,29 @@ class Pipeline(Generic[E]):
 
     decoder: EventDecoder[E]
 
-    def __init__(self, sink: Sink, epochs: Mapping[str, Epoch], clock: Clock) -> None:
+    def __init__(
+        self,
+        sink: Sink,
+        epochs: Mapping[str, Epoch],
+        clock: Clock,
+        dead_share: DeadShare | None = None,
+    ) -> None:
         self._sink = sink
         self._epochs = epochs
         self._clock = clock
+        self._dead_share = dead_share
 
     async def process(self, records: Sequence[SourceRecord]) -> None:
-        """Do all that these records ask for. Raises what the sink raises; nothing is half
-        counted.
+        """Do all that these records ask for. Raises what the sink raises, and `TooManyDead` before
+        anything is done; nothing is half counted.
         """
         started = monotonic_s()
         stamped: list[Stamped[E]] = []
         dead: list[DeadLetter] = []
         for record in records:
             self._decode(record, stamped, dead)
+        if self._dead_share is not None:
+            self._dead_share.add(len(stamped), [one.reason for one in dead])
         effects = await self._diffuse(stamped)
         await self._sink.apply(effects, dead)
         _count(stamped, effects, dead)
@@ -105,8 +115,9 @@ class ConversationPipeline(Pipeline[ConversationEvent]):
         cache: ConversationCache,
         partitions: int,
         rules: Rules,
+        dead_share: DeadShare | None = None,
     ) -> None:
-        super().__init__(sink, epochs, clock)
+        super().__init__(sink, epochs, clock, dead_share)
         self._cache = cache
         self._partitions = partitions
         self._rules = rules
@@ -136,8 +147,9 @@ class UserPipeline(Pipeline[UserEvent]):
         *,
         partitions: int,
         rules: Rules,
+        dead_share: DeadShare | None = None,
     ) -> None:
-        super().__init__(sink, epochs, clock)
+        super().__init__(sink, epochs, clock, dead_share)
         self._partitions = partitions
         self._rules = rules
 

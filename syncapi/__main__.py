@@ -10,6 +10,7 @@ from typing import Final
 from infra import memory
 from infra.cassandra.schema import open_session
 from infra.files import allow_open_files
+from infra.patience import patiently
 from infra.settings import Settings, load
 from syncapi.app import build
 from syncapi.sockets import Server, config
@@ -26,7 +27,7 @@ def main(settings: Settings | None = None) -> None:
     settings = settings or load()
     api = settings.api
     # Before the server: what is wrong with the store is one sentence, not a failed start-up.
-    session = open_session(settings.cassandra)
+    session = patiently(lambda: open_session(settings.cassandra))
     wanted = api.connections_max + FILES_BESIDE_CONNECTIONS
     if (allowed := allow_open_files(wanted)) < wanted:
         log.warning(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from schemas.events import (
@@ -20,9 +21,19 @@ from schemas.events import (
     WriteEvent,
 )
 
-USERS: Final = ("ann", "bob", "cid", "dee", "eve")
-GROUPS: Final = ("sg_1", "sg_2", "n_3")
-PAIRS: Final = (("ann", "bob"), ("bob", "cid"))
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """Who there is, and how many join or leave at once."""
+
+    users: tuple[str, ...] = ("ann", "bob", "cid", "dee", "eve")
+    groups: tuple[str, ...] = ("sg_1", "sg_2", "n_3")
+    pairs: tuple[tuple[str, str], ...] = (("ann", "bob"), ("bob", "cid"))
+    joins_max: int = 4
+    leaves_max: int = 5
+
+
+FEW: Final = Cast()
 AGAIN_SHARE: Final = 0.05
 """Messages that are written again, or arrive after the next one."""
 
@@ -31,19 +42,24 @@ class Backend:
     """Draws events. `write` is given each, in the order in which they reach the log."""
 
     def __init__(
-        self, rng: random.Random, clock: Callable[[], int], write: Callable[[WriteEvent], None]
+        self,
+        rng: random.Random,
+        clock: Callable[[], int],
+        write: Callable[[WriteEvent], None],
+        cast: Cast = FEW,
     ) -> None:
+        self._cast = cast
         self._rng = rng
         self._clock = clock
         self._write = write
         self._seqs: dict[str, int] = {}
-        self._members: dict[str, set[str]] = {group: set() for group in GROUPS}
+        self._members: dict[str, set[str]] = {group: set() for group in cast.groups}
         self._late: list[Message] = []
         self._items = 0
 
     def begin(self) -> None:
         """Give each group some members."""
-        for group in GROUPS:
+        for group in self._cast.groups:
             self._join(group)
 
     def act(self) -> None:
@@ -71,9 +87,9 @@ class Backend:
         self._write(message)
 
     def _messages(self) -> None:
-        groups = [group for group in GROUPS if self._members[group]]
+        groups = [group for group in self._cast.groups if self._members[group]]
         if not groups:
-            self._join(self._rng.choice(GROUPS))
+            self._join(self._rng.choice(self._cast.groups))
             return
         group = self._rng.choice(groups)
         for _ in range(self._rng.randint(1, 3)):
@@ -81,32 +97,35 @@ class Backend:
             self._say(Message(group, self._next(group), sender, self._clock()))
 
     def _whisper(self) -> None:
-        pair = self._rng.choice(PAIRS)
+        pair = self._rng.choice(self._cast.pairs)
         name = f"si_{pair[0]}_{pair[1]}"
         self._say(Message(name, self._next(name), self._rng.choice(pair), self._clock(), pair))
 
     def _membership(self) -> None:
-        group = self._rng.choice(GROUPS)
+        group = self._rng.choice(self._cast.groups)
         if self._members[group] and self._rng.random() < 0.5:
             self._leave(group)
         else:
             self._join(group)
 
     def _join(self, group: str) -> None:
-        who = tuple(sorted(self._rng.sample(USERS, self._rng.randint(1, 4))))
+        count = self._rng.randint(1, self._cast.joins_max)
+        who = tuple(sorted(self._rng.sample(self._cast.users, count)))
         self._members[group].update(who)
         history = self._rng.random() < 0.5
         self._write(MembersJoined(group, who, self._seqs.get(group, 0), self._clock(), history))
 
     def _leave(self, group: str) -> None:
         there = sorted(self._members[group])
-        who = tuple(sorted(self._rng.sample(there, self._rng.randint(1, len(there)))))
+        count = self._rng.randint(1, min(len(there), self._cast.leaves_max))
+        who = tuple(sorted(self._rng.sample(there, count)))
         self._members[group].difference_update(who)
         self._write(MembersLeft(group, who, self._seqs.get(group, 0), self._clock(), "quit"))
 
     def _own(self) -> None:
-        user = self._rng.choice(USERS)
-        name = self._rng.choice([*GROUPS, *(f"si_{a}_{b}" for a, b in PAIRS)])
+        user = self._rng.choice(self._cast.users)
+        pairs = (f"si_{a}_{b}" for a, b in self._cast.pairs)
+        name = self._rng.choice([*self._cast.groups, *pairs])
         last, now_ms, number = self._seqs.get(name, 0), self._clock(), self._items
         self._items += 1
         events: list[WriteEvent] = [
@@ -120,7 +139,7 @@ class Backend:
         self._write(self._rng.choice(events))
 
     def _policy(self) -> None:
-        group = self._rng.choice(GROUPS)
+        group = self._rng.choice(self._cast.groups)
         if self._rng.random() < 0.5:
             self._write(Reconsider(group))
         else:

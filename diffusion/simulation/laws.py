@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from diffusion.oracle import Oracle, compare
+from diffusion.oracle import Oracle, compare, resurrects, steps_back
 from diffusion.simulation.api import KEY
 from diffusion.simulation.cells import Cells
 from diffusion.simulation.devices import Device
 from diffusion.simulation.log import Topic
 from schemas.changes import Change, MessageChange, ModuleChange, ReadChange, StateChange
 from schemas.codec import decode_change
-from schemas.conversations import ConversationState, is_listed
+from schemas.conversations import is_listed
 from schemas.cursor import Cursor, unseal
 from schemas.encoding import Format, encode
 from schemas.errors import TokenError
@@ -123,23 +123,11 @@ class Laws:
             if name not in now:
                 self._break(MONOTONE, f"{device.user_id}: {name} vanished")
                 continue
-            self._compare(device, held, now[name])
+            for what in steps_back(held, now[name]):
+                self._break(MONOTONE, f"{device.user_id}: {what}")
         was, at = (_cursor(device, one) for one in (self._cursor, device.store.load().cursor))
         if was is not None and (at is None or at.version < was.version):
             self._break(MONOTONE, f"{device.user_id}: the cursor went back")
-
-    def _compare(self, device: Device, held: ConversationState, now: ConversationState) -> None:
-        pairs = {
-            "max_seq": (held.max_seq, now.max_seq),
-            "read_seq": (held.read_seq, now.read_seq),
-            "min_seq": (held.own.min_seq, now.own.min_seq),
-        }
-        for name, (before, after) in pairs.items():
-            if after < before:
-                self._break(
-                    MONOTONE,
-                    f"{device.user_id}: {name} of {held.conversation_id} from {before} to {after}",
-                )
 
     # Visible in order.
 
@@ -204,8 +192,8 @@ class Laws:
         """All is quiet, and the device has nothing new: it has what a plain replay says."""
         wanted, held = oracle.states(device.user_id), device.states()
         for one in compare(wanted, held):
-            name = str(one)
-            self._break(self._law_of(name, wanted, held), f"{device.device_id}: {name}")
+            law = RESURRECTED if resurrects(one, wanted, held) else LOST
+            self._break(law, f"{device.device_id}: {one}")
         for name, state in wanted.items():
             shown = is_listed(state) or is_notification(name)
             seen = device.app.get(name, -1)
@@ -213,20 +201,6 @@ class Laws:
             # that did not know yet.
             if shown and seen < state.max_seq:
                 self._break(LOST, f"{device.device_id}: its app saw {name} at {seen}")
-
-    def _law_of(
-        self,
-        name: str,
-        wanted: dict[str, ConversationState],
-        held: dict[str, ConversationState],
-    ) -> str:
-        """A conversation that shows and must not is resurrected; whatever else differs is lost."""
-        for conversation_id, state in held.items():
-            if conversation_id in name and is_listed(state):
-                there = wanted.get(conversation_id)
-                if there is None or not is_listed(there):
-                    return RESURRECTED
-        return LOST
 
 
 def _cursor(device: Device, sealed: str | None) -> Cursor | None:

@@ -19,7 +19,7 @@ from typing import Any, Final, TypeAlias
 
 from diffusion.oracle import Oracle
 from diffusion.simulation.api import Network
-from diffusion.simulation.backend import USERS, Backend
+from diffusion.simulation.backend import FEW, Backend
 from diffusion.simulation.cluster import SETTINGS, Cluster
 from diffusion.simulation.devices import Device
 from diffusion.simulation.fate import Calm
@@ -92,7 +92,7 @@ class World:
         self.network = Network(self.cluster.apis, self.cluster.fate(), self._told)
         self.devices = [
             self._device(user, f"{user}-{number}")
-            for number, user in enumerate((*USERS[:3], "ann", "bob"))
+            for number, user in enumerate((*FEW.users[:3], "ann", "bob"))
         ]
         self.backend = Backend(rng, self.clock, self._write)
         self.faults = Faults(rng, self.cluster, self.devices, self.laws, self._note)
@@ -197,7 +197,7 @@ class World:
         for device in self.devices:
             device.session.abandoned()
             await self._judge_one(device)
-        for user in USERS:
+        for user in FEW.users:
             await self._judge_one(self._device(user, f"{user}-new"))
 
     async def _judge_one(self, device: Device) -> None:

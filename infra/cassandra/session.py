@@ -62,6 +62,8 @@ KEYSPACE_MARK: Final = "ks."
 """Stands before every table name in a statement, for the keyspace of the settings; a statement that
 relies on a `USE` sent before is ambiguous, and Cassandra warns of each."""
 
+PING: Final = "SELECT key FROM system.local"
+
 PAGE_ROWS: Final = 5_000
 """The driver's own default: rows fetched at once."""
 
@@ -102,6 +104,9 @@ def translate(error: BaseException) -> Exception:
 
 class Session:
     """A connection to the cluster. Safe for threads and event loops."""
+
+    acknowledged = 0
+    """Writes that replicas have taken: it grows for as long as anything goes on."""
 
     def __init__(self, settings: CassandraSettings) -> None:
         self.settings = settings
@@ -168,6 +173,13 @@ class Session:
     def bind(self, cql: str, values: Sequence[Any]) -> BoundStatement:
         """Prepare (once) and bind. `cql` is a constant of the table's module."""
         return self.prepare(cql).bind(values)
+
+    def ping(self, timeout_s: float) -> None:
+        """Ask for nothing; raises `StoreUnavailable` when nobody answers."""
+        try:
+            self._session.execute(PING, timeout=timeout_s)
+        except Exception as error:
+            raise translate(error) from error
 
     def run_ddl(self, cql: str) -> list[Row]:
         """Run a statement that is not prepared: migrations only."""
@@ -254,6 +266,7 @@ class Session:
             slots.release()
 
         def on_done(_: object) -> None:
+            self.acknowledged += 1
             slots.release()
 
         for number, statement in enumerate(statements):

@@ -54,6 +54,13 @@ class Delivery:
         if left:
             raise NotDelivered(f"{left} records were not delivered in {FLUSH_TIMEOUT_S:.0f} s.")
 
+    def ping(self, timeout_s: float) -> None:
+        """Ask for the topics; raises `NotDelivered` when no broker answers. From any thread."""
+        try:
+            self._producer.list_topics(timeout=timeout_s)
+        except KafkaException as error:
+            raise NotDelivered(f"Kafka does not answer: {error.args[0].str()}") from error
+
     def _on_delivery(self, error: KafkaError | None, _message: Message) -> None:
         if error is None:
             self.delivered += 1

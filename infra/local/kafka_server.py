@@ -27,7 +27,7 @@ node.id=1
 # A fixed voter: its address is taken from here at each start, so the ports may change.
 controller.quorum.voters=1@{host}:{controller_port}
 listeners=BROKER://{host}:{port},CONTROLLER://{host}:{controller_port}
-advertised.listeners=BROKER://{host}:{port}
+advertised.listeners=BROKER://{host}:{advertised_port}
 listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT
 inter.broker.listener.name=BROKER
 controller.listener.names=CONTROLLER
@@ -141,6 +141,7 @@ def render_properties(settings: LocalSettings, *, log_dir: str) -> str:
     return _PROPERTIES.format(
         host=LOOPBACK,
         port=settings.kafka_port,
+        advertised_port=settings.kafka_advertised_port or settings.kafka_port,
         controller_port=settings.kafka_controller_port,
         log_dir=log_dir,
         cleaner_bytes=_CLEANER_BYTES,

@@ -83,6 +83,8 @@ class LocalSettings:
     cache_dir: Path = field(default_factory=default_cache_dir)
     kafka_port: int = 19092
     kafka_controller_port: int = 19093
+    kafka_advertised_port: int = 0
+    """Where clients are told to come, if not to `kafka_port`: a proxy in front of it."""
     cassandra_port: int = 19042
     cassandra_storage_port: int = 17000
     kafka_heap_mb: int = 512

@@ -15,7 +15,7 @@ import pytest
 from diffusion.demo import own_servers
 from diffusion.local import managed
 from diffusion.system import System, running
-from infra.settings import PolicySettings, Settings
+from infra.settings import MaterializerSettings, PolicySettings, Settings, StreamSettings
 
 MEMBERS_MAX = 40
 MEMBERS_RETURN = 30
@@ -25,7 +25,15 @@ MEMBERS_RETURN = 30
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     folder = tmp_path_factory.mktemp("servers")
     policy = PolicySettings(members_max=MEMBERS_MAX, members_return=MEMBERS_RETURN)
-    settings = own_servers(Settings(policy=policy), folder / "data")
+    settings = own_servers(
+        Settings(
+            policy=policy,
+            # Some tests write little else than what cannot be read; `test_outages` has the bound.
+            stream=StreamSettings(dead_share_max=1),
+            materializer=MaterializerSettings(dead_share_max=1),
+        ),
+        folder / "data",
+    )
     local = managed(settings)
     assert local is not None
     local.up()

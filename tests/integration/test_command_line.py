@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -33,6 +34,14 @@ class Shell:
             capture_output=True,
             text=True,
             timeout=240,
+        )
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "diffusion", *arguments],
+            env={**os.environ, **self.environment},
+            stderr=subprocess.PIPE,
+            text=True,
         )
 
     def json(self, *arguments: str) -> Any:
@@ -96,9 +105,6 @@ def test_a_taken_port_is_one_sentence_and_exit_code_1(settings: Settings) -> Non
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("stream-worker",), "does not answer"),
-        (("materializer",), "does not answer"),
-        (("api",), "does not answer"),
         (("migrate",), "does not answer"),
         (("replay", str(DATA / "README.md")), "README.md"),
         (("sync", "anybody"), "127.0.0.1"),
@@ -111,6 +117,19 @@ def test_what_cannot_work_is_one_sentence_and_exit_code_1(
     assert done.returncode == 1
     assert words in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("program", ["stream-worker", "materializer", "api"])
+def test_a_program_says_what_is_away_and_waits_for_it(settings: Settings, program: str) -> None:
+    with Shell(settings).start(program) as running:
+        assert running.stderr is not None
+        said = running.stderr.readline()
+        assert "does not answer" in said
+        assert "Trying again until it does." in said
+        assert running.poll() is None
+        running.terminate()
+        assert "Traceback" not in running.stderr.read()
+        assert running.wait() == -signal.SIGTERM
 
 
 def test_settings_that_do_not_fit_are_refused_with_their_name(settings: Settings) -> None:

@@ -12,6 +12,7 @@ from prometheus_client import REGISTRY
 
 from consumers import materializer
 from infra.kafka import dead_letters
+from infra.kafka.dead_share import EVENTS_MIN, TooManyDead
 from infra.kafka.delivery import NotDelivered
 from infra.settings import MaterializerSettings, Settings
 from schemas import topics
@@ -104,6 +105,14 @@ def test_a_record_that_cannot_be_read_is_a_dead_letter_and_does_not_stop_the_res
     assert [dead_letters.decode(value).offset for _, _, value in log.records] == [0, 2]
     assert log.flushed == 2
     assert ("ann", T0, GROUP) in cells.table("changes_by_user")
+
+
+def test_a_log_that_cannot_be_read_stops_it_before_anything_is_written() -> None:
+    cells, consumer, log = Cells(), ScriptedConsumer(), Log()
+    flood = [Record(b"?", offset=offset) for offset in range(EVENTS_MIN)]
+    with pytest.raises(TooManyDead):
+        materializer_on(cells, consumer, log).apply([*records(), *flood])
+    assert (cells.rows, consumer.committed, log.records) == ({}, {}, [])
 
 
 def test_a_dead_letter_that_is_not_delivered_is_not_committed() -> None:

@@ -8,7 +8,7 @@ from itertools import chain
 import msgspec
 import pytest
 
-from diffusion.oracle import VIEW, Difference, Oracle, compare
+from diffusion.oracle import VIEW, Difference, Oracle, compare, resurrects, steps_back
 from diffusion.trace import merged, read_trace
 from diffusion.workload import workload
 from schemas.conversations import ConversationState, OwnState
@@ -292,3 +292,26 @@ def test_missing_and_surplus_conversations_are_said_in_words() -> None:
 
 def replaced_id(conversation_id: str) -> ConversationState:
     return msgspec.structs.replace(STATE, conversation_id=conversation_id)
+
+
+def test_what_shows_and_must_not_is_resurrected_and_all_else_is_lost() -> None:
+    deleted = with_own(deleted_seq=5, deleted_at_ms=T)
+    for must, have, alive in (
+        ({G: deleted}, {G: STATE}, True),
+        ({}, {G: STATE}, True),
+        ({}, {G: deleted}, False),
+        ({G: STATE}, {G: deleted}, False),
+        ({G: STATE}, {}, False),
+    ):
+        assert next(resurrects(one, must, have) for one in compare(must, have)) is alive
+
+
+def test_what_only_grows_may_not_go_back() -> None:
+    assert steps_back(STATE, STATE) == []
+    back = msgspec.structs.replace(STATE, max_seq=4, read_seq=1)
+    assert steps_back(STATE, back) == [
+        f"max_seq of {G} from 5 to 4",
+        f"read_seq of {G} from 2 to 1",
+    ]
+    assert steps_back(with_own(min_seq=3), STATE) == [f"min_seq of {G} from 3 to 0"]
+    assert steps_back(back, STATE) == []

@@ -13,6 +13,7 @@ from prometheus_client import REGISTRY
 
 from infra.cassandra.topic_epochs import Epoch
 from infra.kafka.dead_letters import DeadLetter
+from infra.kafka.dead_share import DeadShare, TooManyDead
 from schemas import topics
 from schemas.changes import MessageChange, ReadChange, StateChange
 from schemas.codec import encode_event, join_events
@@ -66,6 +67,19 @@ def record(topic: str, offset: int, value: bytes | None) -> SourceRecord:
 
 def process(pipeline: Pipeline[Any], topic: str, *values: bytes | None) -> None:
     run(pipeline.process([record(topic, offset, value) for offset, value in enumerate(values)]))
+
+
+def test_nothing_is_done_for_a_batch_most_of_which_cannot_be_read() -> None:
+    sink, good = Kept(), encode_event(Read("ann", "sg_1", 3))
+    share = DeadShare(USERS, 0.5, "SETTING")
+    pipeline = UserPipeline(
+        sink, EPOCHS, lambda: T0, partitions=PARTITIONS, rules=RULES, dead_share=share
+    )
+    process(pipeline, USERS, *[good] * 40, *[b"{}"] * 30)
+    assert (len(sink.changes), len(sink.dead)) == (40, 30)
+    with pytest.raises(TooManyDead):
+        process(pipeline, USERS, good, *[b"{}"] * 40)
+    assert (len(sink.changes), len(sink.dead)) == (40, 30)
 
 
 def test_a_record_may_hold_one_event_or_many() -> None:

@@ -1,0 +1,83 @@
+"""What a worker tells those who look after it: `/metrics`, `/healthz`, `/readyz`.
+
+Health says that the process answers; readiness, that it reaches what it needs. A worker that is not
+ready is not to be ended: it waits, and goes on by itself.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from socketserver import ThreadingMixIn
+from typing import Any, Final
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from prometheus_client import make_wsgi_app
+
+from schemas.errors import DiffusionError, PermanentError
+
+PROBE_TIMEOUT_S: Final = 2.0
+"""For a question to Kafka or Cassandra: whoever takes longer is away, as far as probes go."""
+
+Check = Callable[[], None]
+"""Raises a `DiffusionError` that says what is wrong."""
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # its name there
+        """Probes come every few seconds."""
+
+
+def serve(host: str, port: int, checks: Mapping[str, Check]) -> None:
+    """Answer in threads of its own; port 0 serves nothing. `checks` by the name of what is reached.
+
+    Raises `PermanentError` for an address that cannot be had.
+    """
+    if not port:
+        return
+    try:
+        server = make_server(host, port, app(checks), server_class=_Server, handler_class=_Quiet)
+    except OSError as error:
+        raise PermanentError(
+            f"{host}:{port} for /metrics cannot be had ({error.strerror}): set another one."
+        ) from error
+    threading.Thread(target=server.serve_forever, name="probes", daemon=True).start()
+
+
+def app(checks: Mapping[str, Check]) -> Callable[[dict[str, Any], Any], Iterable[bytes]]:
+    """The WSGI application."""
+    metrics = make_wsgi_app()
+
+    def answer(environment: dict[str, Any], start: Any) -> Iterable[bytes]:
+        path = environment.get("PATH_INFO", "")
+        if path == "/healthz":
+            return _text(start, "200 OK", "ok")
+        if path == "/readyz":
+            wrong = not_ready(checks)
+            if wrong:
+                return _text(start, "503 Service Unavailable", "\n".join(wrong))
+            return _text(start, "200 OK", "ok")
+        found: Iterable[bytes] = metrics(environment, start)
+        return found
+
+    return answer
+
+
+def not_ready(checks: Mapping[str, Check]) -> list[str]:
+    """What is away, a line each; empty when all is there."""
+    wrong = []
+    for name, check in checks.items():
+        try:
+            check()
+        except DiffusionError as error:
+            wrong.append(f"{name}: {error}")
+    return wrong
+
+
+def _text(start: Any, status: str, text: str) -> Iterable[bytes]:
+    start(status, [("Content-Type", "text/plain; charset=utf-8")])
+    return [f"{text}\n".encode()]
