@@ -169,6 +169,10 @@ api_poke_feed_lag_seconds = Gauge(
     "diffusion_api_poke_feed_lag_seconds", "Age of the last change record when it was seen."
 )
 
+process_stopped = Gauge(
+    "diffusion_process_stopped",
+    "1 while this worker stands, because most of what comes cannot be read.",
+)
 process_peak = Gauge(
     "diffusion_process_peak_resident_bytes", "Largest resident memory of this process so far."
 )

@@ -107,15 +107,16 @@ class Judge:
 class Watchdog:
     """Looks again and again, in a thread of its own, and ends the process when the judge says so.
 
-    `assigned`: partitions by topic, as the worker knew them last; where it has none, all of the
-    group's are looked at: one that cannot join while the group stands still is started anew too.
+    `assigned`: partitions by topic, as the worker knew them last, or None while it stands on
+    purpose. Where it has none, all of the group's are looked at: one that cannot join while the
+    group stands still is started anew too.
     """
 
     def __init__(
         self,
         kafka: KafkaSettings,
         group: str,
-        assigned: Callable[[], Mapping[str, Iterable[int]]],
+        assigned: Callable[[], Mapping[str, Iterable[int]] | None],
         done: Callable[[], Done],
     ) -> None:
         self._kafka = kafka
@@ -146,7 +147,7 @@ class Watchdog:
 
     def _places(self, admin: Admin) -> dict[tuple[str, int], Place]:
         found: dict[tuple[str, int], Place] = {}
-        for topic, partitions in self._assigned().items():
+        for topic, partitions in (self._assigned() or {}).items():
             ends = admin.end_offsets(topic)
             mine = sorted(partitions) or sorted(ends)
             committed = admin.committed_of(self._group, topic, mine)

@@ -18,7 +18,7 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import AsyncIterable, Iterator, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, Final, cast
 
@@ -30,7 +30,7 @@ from infra.backlog import LAG_INTERVAL_S, Backlog
 from infra.cassandra.session import Session
 from infra.cassandra.topic_epochs import Epoch
 from infra.clock import now_ms
-from infra.kafka.dead_share import DeadShare
+from infra.kafka.dead_share import DeadShare, TooManyDead
 from infra.kafka.delivery import Delivery
 from infra.probes import PROBE_TIMEOUT_S, Check
 from infra.settings import PolicySettings, Settings
@@ -79,6 +79,8 @@ class Worker:
         self._session = session
         self.works: list[Work] = []
         self.deliveries: list[Delivery] = []
+        self.refusal: TooManyDead | None = None
+        """Why it stopped: it stands until somebody has decided what is to be done."""
 
     def delivery(self, name: str) -> Delivery:
         """Make a producer."""
@@ -91,7 +93,19 @@ class Worker:
         return {
             "kafka": partial(self.deliveries[0].ping, PROBE_TIMEOUT_S),
             "cassandra": partial(self._session.ping, PROBE_TIMEOUT_S),
+            "dead letters": self._check_going,
         }
+
+    async def stop(self, refusal: TooManyDead) -> None:
+        """Stand, and say so, until the process is told to end."""
+        log.critical("This worker stops. %s", refusal)
+        self.refusal = refusal
+        metrics.process_stopped.set(1)
+        await asyncio.Event().wait()
+
+    def _check_going(self) -> None:
+        if self.refusal is not None:
+            raise self.refusal
 
     def watch(self) -> None:
         """Begin to look whether the worker stands still."""
@@ -99,7 +113,9 @@ class Worker:
         dog = Watchdog(kafka, kafka.stream_group, self._assigned, self._done)
         dog.start(self._settings.stream.standstill_s)
 
-    def _assigned(self) -> dict[str, frozenset[int]]:
+    def _assigned(self) -> dict[str, frozenset[int]] | None:
+        if self.refusal is not None:
+            return None
         return {work.topic: work.assigned for work in self.works}
 
     def _done(self) -> Done:
@@ -213,7 +229,14 @@ def _app(settings: Settings) -> faust.App:
 class Work:
     """What one agent does with the records of its topic."""
 
-    def __init__(self, settings: Settings, topic: str, pipeline: Pipeline[Any]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        topic: str,
+        pipeline: Pipeline[Any],
+        stop: Callable[[TooManyDead], Awaitable[None]],
+    ) -> None:
+        self._stop = stop
         self._records_max = settings.stream.batch_records
         self._wait_s = settings.stream.batch_wait_s
         self.topic = topic
@@ -247,6 +270,8 @@ class Work:
             while True:
                 for part in _cut(await ahead.take()):
                     await self._finish(part, stream)
+        except TooManyDead as refusal:
+            await self._stop(refusal)
         except Exception:
             log.critical("a batch of %s could not be finished", self.topic, exc_info=True)
             _end()
@@ -278,7 +303,7 @@ class Work:
 def _agent(worker: Worker, settings: Settings, topic: str, pipeline: Pipeline[Any]) -> None:
     app = worker.app
     source = app.topic(topic, value_type=bytes, value_serializer="raw", key_serializer="raw")
-    work = Work(settings, topic, pipeline)
+    work = Work(settings, topic, pipeline, worker.stop)
     worker.works.append(work)
 
     async def counting() -> None:

@@ -27,8 +27,8 @@ class TooManyDead(PermanentError):
 
 
 class DeadShare:
-    """Of one topic in one process. A worker that starts anew begins to count anew, so of a trickle
-    of bad events some pass at each start; of a flood, none.
+    """Of one topic in one process. A worker that starts anew begins to count anew, and fewer than
+    `EVENTS_MIN` pass at each start: so who is refused stops, and does not end to be started anew.
     """
 
     def __init__(self, topic: str, share_max: float, setting: str) -> None:
