@@ -34,6 +34,7 @@ from schemas.events import (
     UserConversationSettings,
     WriteEvent,
 )
+from schemas.limits import SEQ_MAX
 
 
 class _Head:
@@ -106,7 +107,7 @@ class Oracle:
                     own = self._own(user, event.conversation_id)
                     own.enter(event.at_ms)
                     if not event.history:
-                        own.min_seq = max(own.min_seq, event.seq + 1)
+                        own.min_seq = max(own.min_seq, min(event.seq + 1, SEQ_MAX))
             case MembersLeft():
                 for user in event.user_ids:
                     self._own(user, event.conversation_id).leave(event.at_ms, event.seq)

@@ -5,6 +5,9 @@ A change is a light index entry. Its content is a function of the source event a
 event's place, so that a replay, or a worker that does not yet know it was replaced, writes the same
 again. Merge rules: sequences by the greatest, other cells by the `stamp` of the source write
 (`schemas.versions`), the last writer winning.
+
+Every field has its range here too, although only our own stream stage writes these: a number that
+Cassandra has no room for would otherwise end every materializer that takes it, again and again.
 """
 
 from __future__ import annotations
@@ -14,9 +17,13 @@ from typing import Annotated, TypeAlias
 from msgspec import Meta, Struct
 
 from schemas.events import ModuleOp
-from schemas.limits import USERS_PER_CHANGE_MAX
+from schemas.ids import ConversationId, ModuleItemId, ModuleName, SeqOrZero, UserId
+from schemas.limits import SEQ_MAX, STAMP_MAX, TIME_MS_MAX, USERS_PER_CHANGE_MAX
 
-Users = Annotated[tuple[str, ...], Meta(min_length=1, max_length=USERS_PER_CHANGE_MAX)]
+Users = Annotated[tuple[UserId, ...], Meta(min_length=1, max_length=USERS_PER_CHANGE_MAX)]
+Stamp = Annotated[int, Meta(ge=0, le=STAMP_MAX)]
+Moment = Annotated[int, Meta(ge=0, le=TIME_MS_MAX)]
+ModeEpoch = Annotated[int, Meta(ge=0, le=SEQ_MAX)]
 
 
 class MessageChange(Struct, frozen=True, gc=False, tag="message", omit_defaults=True):
@@ -24,19 +31,19 @@ class MessageChange(Struct, frozen=True, gc=False, tag="message", omit_defaults=
     `max_seq`.
     """
 
-    conversation_id: str
+    conversation_id: ConversationId
     users: Users
-    max_seq: int
-    active_at_ms: int
-    sender_id: str | None = None
+    max_seq: SeqOrZero
+    active_at_ms: Moment
+    sender_id: UserId | None = None
 
 
 class ReadChange(Struct, frozen=True, gc=False, tag="read"):
     """The users read up to `read_seq` inclusive; goes to the reader's own devices only."""
 
-    conversation_id: str
+    conversation_id: ConversationId
     users: Users
-    read_seq: int
+    read_seq: SeqOrZero
 
 
 class Membership(Struct, frozen=True, gc=False):
@@ -45,15 +52,15 @@ class Membership(Struct, frozen=True, gc=False):
     """
 
     member: bool
-    user_max_seq: int
-    at_ms: int
+    user_max_seq: SeqOrZero
+    at_ms: Moment
 
 
 class Deletion(Struct, frozen=True, gc=False):
     """The user took the conversation off his list when `seq` was its last."""
 
-    seq: int
-    at_ms: int
+    seq: SeqOrZero
+    at_ms: Moment
 
 
 class StateChange(Struct, frozen=True, gc=False, tag="state", omit_defaults=True):
@@ -66,26 +73,26 @@ class StateChange(Struct, frozen=True, gc=False, tag="state", omit_defaults=True
     than the first time, and its fence must stand above the older one whatever event it comes from.
     """
 
-    conversation_id: str
+    conversation_id: ConversationId
     users: Users
-    stamp: int
+    stamp: Stamp
     membership: Membership | None = None
-    min_seq: int | None = None
+    min_seq: SeqOrZero | None = None
     deletion: Deletion | None = None
     pinned: bool | None = None
     muted: bool | None = None
     read_side: bool | None = None
-    mode_epoch: int = 0
+    mode_epoch: ModeEpoch = 0
 
 
 class ModuleChange(Struct, frozen=True, gc=False, tag="module"):
     """An item of a user module changed; of the same item the greatest `item_version` wins."""
 
     users: Users
-    module: str
-    item_id: str
+    module: ModuleName
+    item_id: ModuleItemId
     op: ModuleOp
-    item_version: int
+    item_version: SeqOrZero
 
 
 Change: TypeAlias = MessageChange | ReadChange | StateChange | ModuleChange

@@ -15,7 +15,10 @@ from schemas import limits
 UserId = Annotated[str, Meta(min_length=1, max_length=limits.USER_ID_CHARS_MAX)]
 ConversationId = Annotated[str, Meta(min_length=1, max_length=limits.CONVERSATION_ID_CHARS_MAX)]
 DeviceId = Annotated[str, Meta(min_length=1, max_length=limits.DEVICE_ID_CHARS_MAX)]
-ModuleName = Annotated[str, Meta(min_length=1, max_length=limits.MODULE_NAME_CHARS_MAX)]
+ModuleName = Annotated[
+    # `schemas.protocol.ALL_MODULES` stands for all of them: none may have it for its name.
+    str, Meta(min_length=1, max_length=limits.MODULE_NAME_CHARS_MAX, pattern=r"^(?!\*$)")
+]
 ModuleItemId = Annotated[str, Meta(min_length=1, max_length=limits.MODULE_ITEM_ID_CHARS_MAX)]
 Seq = Annotated[int, Meta(ge=1, le=limits.SEQ_MAX)]
 SeqOrZero = Annotated[int, Meta(ge=0, le=limits.SEQ_MAX)]

@@ -51,6 +51,9 @@ EVENTS_PER_RECORD_MAX: Final = 500
 STAMP_INDEX_BITS: Final = 9
 """Room in a stamp for the place of an event inside its record."""
 
+STAMP_MAX: Final = 2 ** (EPOCH_BITS + OFFSET_BITS + STAMP_INDEX_BITS) - 1
+"""Of the last event of the last record of the last epoch."""
+
 EVENT_RECORD_BYTES_MAX: Final = 900_000
 """A write record stays under Kafka's default `message.max.bytes` (1 MiB) with its headers."""
 

@@ -44,6 +44,7 @@ MODULE = {
         (UserEvent, READ),
         (UserEvent, {**SETTINGS, "pinned": True}),
         (UserEvent, MODULE),
+        (UserEvent, {**MODULE, "module": "**"}),
     ],
 )
 def test_what_fits_is_taken(kind: Any, event: dict[str, Any]) -> None:
@@ -72,6 +73,7 @@ def test_what_fits_is_taken(kind: Any, event: dict[str, Any]) -> None:
         (UserEvent, {**SETTINGS, "pinned": None}, "pinned"),
         (UserEvent, {**MODULE, "op": "upsert"}, "op"),
         (UserEvent, {**MODULE, "item_id": ""}, "item_id"),
+        (UserEvent, {**MODULE, "module": "*"}, "module"),
     ],
 )
 def test_every_field_has_its_bounds(kind: Any, event: dict[str, Any], field: str) -> None:
