@@ -6,7 +6,8 @@ once the effects are done; a worker whose effects fail ends and forgets them.
 
 Bounded: a message of a diffused conversation makes at most one record per partition (and 500
 users), a join or leave one per partition for those it names, a switch one per partition and 500
-members.
+members. A conversation that has just been sent away may still grow within the batch: above the hard
+bound its head alone tells of its messages.
 
 Folded: messages of a conversation with nothing else of it between them are told together, as the
 last of them, each sender having read his own last. What that leaves out is dominated by what it
@@ -47,10 +48,10 @@ from schemas.events import (
     UserEvent,
 )
 from schemas.heads import Head, Mode
-from schemas.limits import USERS_PER_CHANGE_MAX
+from schemas.limits import SEQ_MAX, USERS_PER_CHANGE_MAX
 from schemas.partitioner import partition_of
 from streams.effects import Effects
-from streams.policy import Rules, observe, switch
+from streams.policy import WRITE_MEMBERS_MAX, Rules, observe, switch
 
 NO_USERS: Final[frozenset[str]] = frozenset()
 
@@ -174,7 +175,7 @@ class Diffusion:
             head = replace(head, max_seq=event.seq, active_at_ms=event.sent_at_ms)
             conversation.head = head
             self.effects.messages[event.conversation_id] = (event.seq, event.sent_at_ms)
-        if not head.mode.diffuses:
+        if not head.mode.diffuses or self._outgrown(conversation):
             # The head tells the others; that the sender read his own message is his alone.
             self.effects.saved_marks += max(0, head.member_count - 1)
             self._to(
@@ -185,6 +186,15 @@ class Diffusion:
         if told is None:
             told = self._told[event.conversation_id] = _Told()
         told.add(event)
+
+    def _outgrown(self, conversation: Conversation) -> bool:
+        """Whether a conversation that leaves in this batch has more members by now than are ever
+        told one by one. All of them are told to look at the head, by the fence before this event or
+        by their own join behind it, and the head is written before both.
+        """
+        after = self.effects.closed.get(conversation.head.conversation_id)
+        leaves = after is not None and after.mode is Mode.READ
+        return leaves and len(conversation.members or NO_USERS) > WRITE_MEMBERS_MAX
 
     def _tell(self, conversation_id: str) -> None:
         """Tell the members of the messages since the last time."""
@@ -207,7 +217,8 @@ class Diffusion:
                 self.effects.changes.append((partition_of(user, self._partitions), change_of))
 
     def _joined(self, conversation: Conversation, event: MembersJoined, stamp: int) -> None:
-        minimum = None if event.history else event.seq + 1
+        # No sequence follows the last one, and a `min_seq` above it would fit nowhere.
+        minimum = None if event.history else min(event.seq + 1, SEQ_MAX)
         self._admit(
             conversation,
             event.user_ids,

@@ -32,13 +32,13 @@ from schemas.events import (
     UserConversationSettings,
 )
 from schemas.heads import Activity, Mode, ModeReason
-from schemas.limits import USERS_PER_CHANGE_MAX
+from schemas.limits import SEQ_MAX, USERS_PER_CHANGE_MAX
 from schemas.partitioner import partition_of
 from schemas.versions import stamp_of, version_of
 from streams import policy
 from streams.diffusion import Diffusion, needs_members
 from streams.effects import Effects
-from streams.policy import Rules
+from streams.policy import WRITE_MEMBERS_MAX, Rules
 from tests.unit.streams.support import (
     COSTS,
     GROUP,
@@ -226,6 +226,32 @@ def test_who_joins_is_a_member_and_sees_the_history() -> None:
 def test_who_joins_without_history_begins_after_the_last_message() -> None:
     effects = diffuse(conversation(TRIO), [joined("dee", seq=4, history=False)])
     assert told(effects, StateChange)["dee"][0].min_seq == 5
+
+
+def test_no_sequence_follows_the_last_one() -> None:
+    effects = diffuse(conversation(TRIO), [joined("dee", seq=SEQ_MAX, history=False)])
+    assert told(effects, StateChange)["dee"][0].min_seq == SEQ_MAX
+
+
+def test_what_grows_above_the_hard_bound_while_it_leaves_is_told_by_its_head_alone() -> None:
+    crowd = [f"u{number:05}" for number in range(WRITE_MEMBERS_MAX)]
+    rules = sizes(WRITE_MEMBERS_MAX, WRITE_MEMBERS_MAX - 1)
+    events = [message(1, sender=crowd[0]), joined("late"), message(2, sender=crowd[0]),
+              joined("later"), message(3, sender="late")]  # fmt: skip
+    group = conversation(crowd)
+    effects = diffuse(group, events, rules)
+    assert effects.closed[GROUP].mode is Mode.READ
+    messages = told(effects, MessageChange)
+    assert {change.max_seq for changes in messages.values() for change in changes} == {1}
+    assert set(messages) == set(crowd)
+    assert effects.messages[GROUP][0] == 3, "the head tells it"
+    sides = told(effects, StateChange)
+    assert all(sides[user][-1].read_side for user in (*crowd, "late", "later")), (
+        "and all look at it"
+    )
+    reads = told(effects, ReadChange)
+    assert [one.read_seq for one in reads[crowd[0]]] == [2]
+    assert [one.read_seq for one in reads["late"]] == [3]
 
 
 def test_joining_is_told_to_nobody_else() -> None:
