@@ -8,7 +8,7 @@ API that holds connections should not have to hope for it. Refusals are problem 
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from typing import Any, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
@@ -27,6 +27,25 @@ HEAD_SECONDS_MAX: Final = 20.0
 """A head that is not complete by then is not coming: it is one packet, or a few."""
 
 
+class Quiet:
+    """A transport that drops what comes too late, as asyncio's own do. uvloop raises, and uvicorn,
+    which tells only the last request of a connection that it is lost, would log a traceback for
+    each one before it.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+
+    def __getattr__(self, name: str) -> Any:
+        """Be the transport in everything else."""
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Write, unless it is closed."""
+        if not self._transport.is_closing():
+            self._transport.write(data)
+
+
 class Http(HttpToolsProtocol):
     """uvicorn's, with bounds, and with problem documents for what is no HTTP."""
 
@@ -35,7 +54,7 @@ class Http(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a head."""
-        super().connection_made(transport)
+        super().connection_made(cast("asyncio.Transport", Quiet(transport)))
         self._head_timer = self.loop.call_later(HEAD_SECONDS_MAX, self._give_up)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Iterator
 
@@ -11,7 +12,7 @@ import pytest
 from infra.settings import Settings
 from schemas.frames import PROBLEM_TYPE, Problem
 from syncapi.http_bounds import HEAD_BYTES_MAX
-from tests.unit.syncapi.test_sockets import Gate, Running
+from tests.unit.syncapi.test_sockets import Gate, Running, wait
 
 GOOD = b'{"device_id":"phone"}'
 
@@ -113,6 +114,23 @@ def test_trailers_without_end_are_cut_off(server: Running) -> None:
             send(line, b"a: b\r\n" * (HEAD_BYTES_MAX // 2 // 6))
         assert answer(line)[0] in {400, 431}
         assert is_closed(line)
+
+
+def test_answers_to_a_client_that_went_away_leave_no_trace(
+    server: Running, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """uvicorn tells the last request of a connection that it is lost, and not those before."""
+    monkeypatch.setattr(logging.getLogger("uvicorn"), "propagate", True)
+    lines = server.server.server_state.connections
+    wait(lambda: not lines)
+    server.store.open.clear()
+    with dial(server) as line:
+        send(line, 2 * (head(server, "Content-Length: 21") + GOOD))
+        wait(lambda: any(one.pipeline for one in lines))
+    wait(lambda: not lines)
+    server.store.open.set()
+    wait(lambda: not server.server.server_state.tasks)
+    assert [one.getMessage() for one in caplog.records if one.levelname == "ERROR"] == []
 
 
 def test_honest_requests_of_any_length_share_a_connection(server: Running) -> None:
