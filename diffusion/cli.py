@@ -17,6 +17,7 @@ from cyclopts import App, Parameter
 from diffusion.bench.commands import bench
 from diffusion.chaos.commands import chaos
 from diffusion.dlq_commands import dlq
+from diffusion.fuzz_commands import fuzz
 from diffusion.output import DATA, Json, fail, print_json
 from schemas.errors import DiffusionError
 
@@ -28,6 +29,7 @@ app = App(
 app.command(bench)
 app.command(dlq)
 app.command(chaos)
+app.command(fuzz)
 
 PROCESSES_HELP = "So many on this machine, each started again when it ends; one a core is best."
 

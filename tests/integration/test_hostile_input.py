@@ -1,6 +1,6 @@
 """Whatever is sent, the API answers with a 4xx problem document, logs no exception, changes nothing.
 
-Seeded: `SEED` replays a run. The payloads are `tests.hostile`, for other transports too.
+Seeded: `SEED` replays a run. The payloads are `diffusion.fuzz.hostile`, for other transports too.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import jwt
 import pytest
 from msgspec.structs import replace
 
+from diffusion.fuzz import hostile
 from diffusion.system import System
 from infra.clock import now_ms
 from schemas import ids
@@ -27,7 +28,6 @@ from schemas.limits import REQUEST_BYTES_MAX
 from schemas.protocol import SUPPORTED_VERSIONS, Reason, SyncRequest, SyncResponse
 from syncapi.auth import issue
 from syncapi.keys import HMAC as ALGORITHM
-from tests import hostile
 from tests.integration.support import NOW_MS, World
 
 Unique = Callable[[str], str]

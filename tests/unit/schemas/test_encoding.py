@@ -18,6 +18,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from diffusion.fuzz import hostile
 from schemas import encoding
 from schemas.conversations import OwnState
 from schemas.encoding import (
@@ -53,7 +54,6 @@ from schemas.protocol import (
     SyncRequest,
     SyncResponse,
 )
-from tests import hostile
 
 MAX = REQUEST_BYTES_MAX
 PACKED = [coding for coding in Coding if coding is not Coding.IDENTITY]

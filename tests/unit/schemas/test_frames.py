@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
+from diffusion.fuzz import hostile
 from schemas.encoding import Format, decode, encode
 from schemas.errors import UnreadableError
 from schemas.frames import ClientFrame, Problem, ServerFrame
 from schemas.limits import REQUEST_ID_MAX
 from schemas.protocol import SyncRequest, SyncResponse
-from tests import hostile
 
 ON_THE_WIRE: list[tuple[Any, str]] = [
     (ClientFrame(0), '{"id":0}'),

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from litestar.testing import TestClient
 
+from diffusion.fuzz import hostile
 from infra.cassandra.session import StoreRefused, StoreUnavailable
 from infra.settings import Settings
 from schemas.encoding import Coding, Format, compress, decode, decompress, encode
@@ -27,7 +28,6 @@ from schemas.limits import (
 from schemas.protocol import SyncRequest, SyncResponse
 from syncapi.app import build
 from syncapi.auth import issue
-from tests import hostile
 from tests.unit.syncapi.support import Moody, run
 from tests.unit.syncapi.test_service import joined, message
 

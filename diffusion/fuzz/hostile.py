@@ -122,7 +122,8 @@ _NOT_MSGPACK: Final = (
 
 def write(value: Any, form: Format) -> bytes:
     """Any value in a format, as a client that means no good writes it."""
-    return (msgspec.json if form is Format.JSON else msgspec.msgpack).encode(value)
+    written: bytes = (msgspec.json if form is Format.JSON else msgspec.msgpack).encode(value)
+    return written
 
 
 def unreadable_bodies(form: Format) -> tuple[bytes, ...]:
