@@ -19,6 +19,7 @@ from infra.cassandra.devices_by_user import Device
 from infra.cassandra.session import Session
 from infra.clock import Clock
 from schemas.cursor import Cursor
+from syncapi.faults import sentence_of
 
 log = logging.getLogger("diffusion.api")
 
@@ -140,7 +141,7 @@ class DeviceNotes:
         now_ms = self._clock()
         if self._warned_ms is None or not 0 <= now_ms - self._warned_ms < WARN_MS:
             self._warned_ms = now_ms
-            log.warning("a device could not be noted, which harms no sync: %s", error)
+            log.warning("a device could not be noted, which harms no sync: %s", sentence_of(error))
 
 
 def _count(outcome: str) -> None:

@@ -26,6 +26,7 @@ from infra.kafka.tail import Tail
 from infra.settings import KafkaSettings
 from schemas.errors import DiffusionError
 from schemas.topics import CHANGES
+from syncapi.faults import trace_of
 from syncapi.poke_book import Due, PokeBook
 
 log = logging.getLogger("diffusion.api")
@@ -94,9 +95,10 @@ class PokeFeed:
                     self._follow(admin, t)
             except DiffusionError as error:
                 self._warn("pokes are suspended: %s", error)
-            except Exception:
+            except Exception as error:  # noqa: BLE001
                 # Clients still sync when they like; a feed that ended would be noticed by nobody.
-                log.exception("the poke feed failed and is opened again")
+                told = trace_of(error)
+                log.error("the poke feed failed and is opened again\n%s", told)  # noqa: TRY400
             metrics.api_poke_feed.set(0)
             self._stop.wait(RETRY_S)
 
