@@ -96,8 +96,9 @@ def running(
     report: Report,
 ) -> Iterator[System]:
     """Migrate, start the programs against servers that answer already, wait until the API is
-    ready.
+    ready. One machine stands for thousands of devices here, so no user and no address has a limit.
     """
+    settings = settings.model_copy(update={"api": settings.api.unlimited()})
     migrate(settings, report)
     variables = environment_of(settings)
     with Processes() as processes:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from pathlib import Path
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from infra.section import Port, Section
 
@@ -48,6 +49,26 @@ class ApiSettings(Section):
     """Persistent connections of one process: at 27 KB each, 135 MB. More get 503."""
     connections_per_user_max: int = Field(default=8, ge=1, le=1_000)
     """Of one user in one process: a phone, a tablet, computers and tabs. More get 429."""
+    user_rate: float = Field(default=20.0, ge=0, le=100_000)
+    """Syncs and frames of one user a second, after a burst; 0: as many as he likes. More get 429.
+    An app makes one after a poke, of which there is one a second; 20 are 2 to 4 % of a core."""
+    user_burst: int = Field(default=300, ge=1, le=1_000_000)
+    """At once. The most that is right: eight devices fetching 15,000 conversations each anew."""
+    address_rate: float = Field(default=100.0, ge=0, le=100_000)
+    """Tokens of one address (of IPv6: one /64) that turn out not to be valid, a second, after a
+    burst; 0: as many as come. More are not checked, and get 429: 1 % of a core, where checking all
+    would be all of it. Thousands may share an address: what is valid does not count, and tokens
+    that were seen to be go on being answered."""
+    address_burst: int = Field(default=2_000, ge=1, le=1_000_000)
+    """At once: the tokens of a whole campus may expire in one night."""
+    trusted_proxies: str = ""
+    """Addresses and networks, with commas between them, whose `X-Forwarded-For` is believed. Empty:
+    nobody's, because whoever is believed can be anybody. All who come through a proxy that is not
+    here count as one address; through one on this machine, as none."""
+    requests_max: int = Field(default=1_000, ge=0, le=100_000)
+    """Syncs under way in one process, over both transports; 0: as many as come. More get 503. A
+    process answers about 1,000 a second, so that who is let in waits about a second (Little's law);
+    fewer are let in while the event loop is late (`syncapi/overload.py`)."""
     idle_s: float = Field(default=3_600.0, gt=0, le=86_400)
     """A connection without a frame of the client for so long is closed; an app that is used sends
     one."""
@@ -63,6 +84,22 @@ class ApiSettings(Section):
     def device_ttl_s(self) -> int:
         """`device_ttl_days` in seconds."""
         return int(self.device_ttl_days * 86_400)
+
+    def unlimited(self) -> ApiSettings:
+        """Return the same without limits of rate and load, for whoever measures how much it can."""
+        off = {"user_rate": 0.0, "address_rate": 0.0, "requests_max": 0}
+        return self.model_copy(update=off)
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _proxies_are_addresses(cls, text: str) -> str:
+        """A name, or `*`, would be taken by the server for one that no peer has, or for all."""
+        for part in text.split(",") if text else ():
+            try:
+                ip_network(part.strip())
+            except ValueError as error:
+                raise ValueError(f"api.trusted_proxies: {error}") from error
+        return text
 
     @model_validator(mode="after")
     def _secret_is_long_enough(self) -> ApiSettings:

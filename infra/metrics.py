@@ -135,6 +135,17 @@ api_device_age_seconds = Histogram(
     buckets=_AWAY,
 )
 api_errors = Counter("diffusion_api_errors", "Requests refused or failed, by status.", ["status"])
+api_refused = Counter(
+    "diffusion_api_refused",
+    "Requests and frames refused for their number, by reason: user, address (checks of tokens that "
+    "came to nothing, open routes), overload.",
+    ["reason"],
+)
+api_requests = Gauge("diffusion_api_requests", "Requests and frames being answered.")
+api_requests_allowed = Gauge(
+    "diffusion_api_requests_allowed",
+    "How many may be: fewer than `api.requests_max` while the event loop is late.",
+)
 
 api_connections = Gauge("diffusion_api_connections", "Persistent connections that stand.")
 api_frames = Counter(

@@ -35,7 +35,8 @@ def main(settings: Settings | None = None) -> None:
             allowed,
         )
     app = build(settings, session, pokes=api.pokes)
-    server = Server(config(app, api.host, api.port), app.state.hub, api.drain_s)
+    served = config(app, api.host, api.port, api.trusted_proxies)
+    server = Server(served, app.state.hub, api.drain_s)
     with contextlib.suppress(KeyboardInterrupt):  # raised anew when the drain is done
         server.run()
     if not server.started:

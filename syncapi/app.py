@@ -10,7 +10,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from litestar import Litestar, MediaType, Request, Response, get, post
 from litestar.openapi import OpenAPIConfig
@@ -31,16 +31,20 @@ from infra.cassandra.session import Session
 from infra.clock import monotonic_s, now_ms
 from infra.settings import Settings
 from schemas.limits import REQUEST_BYTES_MAX
+from syncapi.admission import Gate, TooManyRequests
 from syncapi.auth import Authenticator, cursor_key
 from syncapi.connect import connect
 from syncapi.connections import Hub, Limits
 from syncapi.openapi import SyncOperation, components
 from syncapi.pokes import PokeFeed
-from syncapi.problems import on_error
+from syncapi.problems import on_error, refusal_of
 from syncapi.service import SyncService
-from syncapi.sync_route import SYNC_PATH, SyncRoute
+from syncapi.sync_route import SYNC_PATH, SyncRoute, refuse
 
 VERSION = "0.1.0"
+
+HEALTH: Final = frozenset({"/healthz", "/readyz"})
+"""Never refused for their number: who asks would take the process for a dead one."""
 
 
 @post(
@@ -54,7 +58,7 @@ async def sync(request: Request[Any, Any, Any]) -> ASGIApp:
 
     Whatever is no answer is a problem document.
     """
-    # Comes here by another spelling of the path only, as with a slash at its end.
+    # Comes here by a spelling of the path only that Litestar knows and `Api` does not.
     route: SyncRoute = request.app.state.sync
     return route
 
@@ -70,11 +74,20 @@ class Api(Litestar):
     ) -> None:
         """Answer whatever ASGI asks."""
         asked: Any = scope
-        if asked["type"] == "http" and asked["path"] == SYNC_PATH and asked["method"] == "POST":
-            route: SyncRoute = self.state.sync
-            await route(asked, cast("Receive", receive), cast("Send", send))
-        else:
-            await super().__call__(scope, receive, send)
+        if asked["type"] == "http":
+            path, method = asked["path"], asked["method"]
+            if method == "POST" and path.rstrip("/") == SYNC_PATH:
+                route: SyncRoute = self.state.sync
+                await route(asked, cast("Receive", receive), cast("Send", send))
+                return
+            if path not in HEALTH:
+                gate: Gate = self.state.gate
+                try:
+                    gate.admit_open(asked.get("client"))
+                except TooManyRequests as error:
+                    await refuse(cast("Send", send), refusal_of(method, path, error))
+                    return
+        await super().__call__(scope, receive, send)
 
 
 @get("/healthz", media_type=MediaType.TEXT, summary="The process lives")
@@ -87,6 +100,9 @@ async def healthz() -> str:
 async def readyz(request: Request[Any, Any, Any]) -> str:
     """Say that a sync would be answered: Cassandra is there, the log has an epoch, and this
     process does not go away.
+
+    Not that there is room for one. Who balances the load would send the requests of a process that
+    is overloaded to the others, and they would be next; sending some away is what it is there for.
     """
     state = request.app.state
     hub: Hub = state.hub
@@ -111,15 +127,17 @@ def build(settings: Settings, session: Session, *, pokes: bool = False) -> Lites
         key = cursor_key(settings.api)
         session.join_loop()
         app.state.service = SyncService(settings, session, key, now_ms)
-        app.state.sync = SyncRoute(app.state.auth, app.state.service)
-        sweeping = asyncio.create_task(hub.sweep_for_ever())
+        app.state.sync = SyncRoute(app.state.gate, app.state.service)
+        beating = [asyncio.create_task(hub.sweep_for_ever())]
+        beating.append(asyncio.create_task(app.state.gate.watch_for_ever()))
         feed = _poke_feed(settings, hub) if pokes else None
         try:
             yield
         finally:
             if feed is not None:
                 await asyncio.to_thread(feed.stop)
-            sweeping.cancel()
+            for task in beating:
+                task.cancel()
             await app.state.service.drain()
             await asyncio.to_thread(session.close)
 
@@ -141,7 +159,8 @@ def build(settings: Settings, session: Session, *, pokes: bool = False) -> Lites
         ),
         logging_config=None,
     )
-    app.state.auth = Authenticator(settings.api)
+    auth = Authenticator(settings.api)
+    app.state.gate = Gate(settings.api, auth, monotonic_s, random.uniform)
     app.state.hub = hub
     app.openapi_schema.components.schemas = {
         **(app.openapi_schema.components.schemas or {}),

@@ -69,19 +69,25 @@ class Authenticator:
 
     def identify(self, authorization: str | None) -> Identity:
         """Whose an `Authorization` header is, and until when; raises `NotAuthenticated`."""
-        if self._keys.refresh():
-            self._known.clear()  # a key may be gone, and its tokens with it
-        known = self._known.get(authorization or "")
+        known = self.remembered(authorization)
         if known is not None:
-            if self._clock() < known.until_ms:
-                return known
-            del self._known[authorization or ""]
+            return known
         found = self._checked(authorization)
         if authorization is not None and len(authorization) <= KNOWN_CHARS_MAX:
             if len(self._known) >= KNOWN_MAX:
                 del self._known[next(iter(self._known))]  # the one that came first
             self._known[authorization] = found
         return found
+
+    def remembered(self, authorization: str | None) -> Identity | None:
+        """What a header was found to say before, and still does; None: it has to be checked."""
+        if self._keys.refresh():
+            self._known.clear()  # a key may be gone, and its tokens with it
+        known = self._known.get(authorization or "")
+        if known is not None and self._clock() >= known.until_ms:
+            del self._known[authorization or ""]
+            return None
+        return known
 
     def _checked(self, authorization: str | None) -> Identity:
         scheme, _, token = (authorization or "").partition(" ")

@@ -12,11 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from litestar import WebSocket, websocket
-from litestar.status_codes import HTTP_500_INTERNAL_SERVER_ERROR
 from msgspec.structs import replace
 
 from infra import metrics
@@ -24,20 +22,22 @@ from infra.clock import now_ms
 from schemas.encoding import Coding, Format, encode
 from schemas.errors import DiffusionError
 from schemas.frames import PROBLEM_TYPE, ClientFrame, Problem, ServerFrame
-from schemas.protocol import SyncRequest
+from schemas.protocol import SyncRequest, SyncResponse
+from syncapi.admission import Gate, TooManyRequests
 from syncapi.answers import answered
-from syncapi.auth import Authenticator, Identity, NotAuthenticated
+from syncapi.auth import Identity, NotAuthenticated
 from syncapi.connections import IN_FLIGHT_MAX, Connection, Gone, Hub, NoRoom, SlowReader
 from syncapi.framing import Form, Unread, coding_of, read_frame
-from syncapi.problems import headers_of, problem_of
+from syncapi.problems import counted, headers_of, problem_of
 from syncapi.service import SyncService
 from syncapi.sockets import LINE, SEND_TIMEOUT_S, Line
-
-log = logging.getLogger("diffusion.api")
 
 SUBPROTOCOL: Final = "diffusion.v1"
 BEARER: Final = "bearer."
 """A browser cannot set headers of a handshake, but offer subprotocols: this one is the token."""
+
+HOLD_S_MAX: Final = 1.0
+"""Longest time for which a connection is not read after a frame too many: pongs wait, too."""
 
 Socket = WebSocket[Any, Any, Any]
 
@@ -46,10 +46,11 @@ Socket = WebSocket[Any, Any, Any]
 async def connect(socket: Socket) -> None:
     """Serve one connection, from its handshake to its end."""
     hub: Hub = socket.app.state.hub
-    auth: Authenticator = socket.app.state.auth
+    gate: Gate = socket.app.state.gate
     wire = AsgiWire(socket)
     try:
-        identity = auth.identify(_credentials(socket))
+        gate.check_load()
+        identity = gate.identify(_credentials(socket), socket.scope.get("client"))
         lifetime_s = (identity.until_ms - now_ms()) / 1_000
         connection = hub.add(identity.user_id, wire, lifetime_s)
     except DiffusionError as error:
@@ -62,7 +63,8 @@ async def connect(socket: Socket) -> None:
         offered = socket.scope["subprotocols"]
         await socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
         connection.stand()
-        await _serve(connection, socket, hub, socket.app.state.service, identity)
+        desk = Desk(gate, socket.app.state.service, identity)
+        await _serve(connection, socket, hub, desk)
     finally:
         for task in connection.tasks:
             task.cancel()
@@ -102,9 +104,23 @@ async def _refuse(socket: Socket, problem: Problem) -> None:
         await socket.send(message)  # type: ignore[arg-type]  # an extension of ASGI
 
 
-async def _serve(
-    connection: Connection, socket: Socket, hub: Hub, service: SyncService, identity: Identity
-) -> None:
+class Desk(NamedTuple):
+    """Where the requests of one connection are answered."""
+
+    gate: Gate
+    service: SyncService
+    identity: Identity
+
+    async def answer(self, request: SyncRequest) -> SyncResponse:
+        """Answer one; raises what `Gate.enter` and `answered` do."""
+        self.gate.enter(self.identity.user_id)
+        try:
+            return await answered(self.service, self.identity, request)
+        finally:
+            self.gate.leave(self.identity.user_id)
+
+
+async def _serve(connection: Connection, socket: Socket, hub: Hub, desk: Desk) -> None:
     """Read frames until the connection ends."""
     while True:
         while len(connection.tasks) >= IN_FLIGHT_MAX:
@@ -119,6 +135,13 @@ async def _serve(
         coding = coding_of(data) if isinstance(frame, ClientFrame) else Coding.IDENTITY
         hub.heard(connection, binary=text is None, coding=coding)
         form = connection.form
+        try:
+            desk.gate.admit(connection.user_id)
+        except TooManyRequests as error:
+            await connection.send(ServerFrame(id=frame.id, problem=_told(error)), form)
+            # What is not read costs nothing: a flood is no faster than what may be asked.
+            await asyncio.sleep(min(error.retry_after_ms / 1_000, HOLD_S_MAX))
+            continue
         if isinstance(frame, Unread):
             metrics.api_frames.labels("unreadable").inc()
             told = ServerFrame(id=frame.id, problem=_told(frame.error))
@@ -133,34 +156,24 @@ async def _serve(
                 gone = problem_of(NoRoom("This server goes away."))
                 await connection.send(ServerFrame(id=frame.id, problem=gone), form)
                 continue
-            work = _answer(connection, frame.id, frame.sync, form, service, identity)
+            work = _answer(connection, frame.id, frame.sync, form, desk)
             task = asyncio.get_running_loop().create_task(work)
             connection.tasks.add(task)
             task.add_done_callback(connection.tasks.discard)
 
 
 async def _answer(
-    connection: Connection,
-    request_id: int,
-    request: SyncRequest,
-    form: Form,
-    service: SyncService,
-    identity: Identity,
+    connection: Connection, request_id: int, request: SyncRequest, form: Form, desk: Desk
 ) -> None:
     try:
-        answer = await answered(service, identity, request)
-        told = ServerFrame(id=request_id, answer=answer)
+        told = ServerFrame(id=request_id, answer=await desk.answer(request))
     except Exception as error:  # noqa: BLE001  # whatever it is, the client gets an answer
         told = ServerFrame(id=request_id, problem=_told(error))
     await connection.send(told, form)
 
 
 def _told(error: Exception) -> Problem:
-    problem = problem_of(error)
-    if problem.status >= HTTP_500_INTERNAL_SERVER_ERROR:
-        log.error("a request over a connection failed", exc_info=error)
-    metrics.api_errors.labels(str(problem.status)).inc()
-    return problem
+    return counted(error, "a request over a connection failed")
 
 
 class AsgiWire:

@@ -31,8 +31,10 @@ _REFUSALS: Final = {
     406: "`Accept` or `Accept-Encoding` allows no answer.",
     413: "The body is too large, as it came or unpacked.",
     415: "`Content-Type` or `Content-Encoding` is not known; the answer names those that are.",
+    429: "The user asks too often, or too many requests without a valid token come from the "
+    "address; come back after `Retry-After`.",
     431: "A header is too long.",
-    503: "The store is away; come back after `Retry-After`.",
+    503: "The store is away, or more is asked than can be answered; come back after `Retry-After`.",
 }
 
 

@@ -33,8 +33,10 @@ from schemas.errors import (
     UnsupportedVersionError,
 )
 from schemas.frames import PROBLEM_TYPE, Problem
+from syncapi.admission import Overloaded, TooManyRequests
 from syncapi.auth import NotAuthenticated, OtherDevice
 from syncapi.connections import TooManyConnections
+from syncapi.faults import trace_of
 from syncapi.negotiation import HeaderTooLong, NotAcceptable, UnsupportedContent
 
 log = logging.getLogger("diffusion.api")
@@ -48,6 +50,7 @@ PROBLEMS: Final[dict[type[DiffusionError], tuple[int, str]]] = {
     TooLargeError: (413, "The request is too large"),
     UnsupportedContent: (415, "The request is in an unknown form"),
     TooManyConnections: (429, "Too many connections"),
+    TooManyRequests: (429, "Too many requests"),
     HeaderTooLong: (431, "A header is too long"),
     UnsupportedVersionError: (400, "The protocol version is not supported"),
     RefusedTokenError: (400, "The cursor or page token is refused"),
@@ -75,8 +78,14 @@ def problem_of(error: Exception) -> Problem:
         detail=detail if status < HTTP_500_INTERNAL_SERVER_ERROR else "",
         reason=error.reason if isinstance(error, RefusedTokenError) else None,
         supported=error.supported if isinstance(error, UnsupportedVersionError) else None,
-        retry_after_ms=RETRY_AFTER_S * 1_000 if status == HTTP_503_SERVICE_UNAVAILABLE else None,
+        retry_after_ms=_retry_after_ms(error, status),
     )
+
+
+def _retry_after_ms(error: Exception, status: int) -> int | None:
+    if isinstance(error, TooManyRequests | Overloaded):
+        return error.retry_after_ms
+    return RETRY_AFTER_S * 1_000 if status == HTTP_503_SERVICE_UNAVAILABLE else None
 
 
 def headers_of(problem: Problem) -> dict[str, str]:
@@ -102,18 +111,27 @@ class Refusal(NamedTuple):
         return [(name.lower().encode(), value.encode("latin-1")) for name, value in named.items()]
 
 
-def refusal_of(method: str, path: str, error: Exception) -> Refusal:
-    """Build the answer to a request that failed; count it, and log it if it is our fault."""
+def counted(error: Exception, message: str, *args: str) -> Problem:
+    """Make the problem document of a request that failed; count it, and log it if it is our fault.
+
+    To send somebody away for the load is no fault; under it, a log would be one more.
+    """
     problem = problem_of(error)
+    if problem.status >= HTTP_500_INTERNAL_SERVER_ERROR and not isinstance(error, Overloaded):
+        log.error(f"{message}\n%s", *args, trace_of(error))  # noqa: G004  # the message is ours
+    metrics.api_errors.labels(str(problem.status)).inc()
+    return problem
+
+
+def refusal_of(method: str, path: str, error: Exception) -> Refusal:
+    """Build the answer to a request that failed, and count it."""
+    problem = counted(error, "%s %s failed", method, path)
     headers: dict[str, str] = {}
     if isinstance(error, HTTPException):
         headers.update(error.headers or {})
     elif isinstance(error, UnsupportedContent):
         headers.update(error.headers)
     headers.update(headers_of(problem))
-    if problem.status >= HTTP_500_INTERNAL_SERVER_ERROR:
-        log.error("%s %s failed", method, path, exc_info=error)
-    metrics.api_errors.labels(str(problem.status)).inc()
     return Refusal(problem.status, headers, encode(problem, Format.JSON))
 
 

@@ -201,15 +201,16 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def config(app: Any, host: str, port: int) -> uvicorn.Config:
-    """How the API is served."""
+def config(app: Any, host: str, port: int, trusted_proxies: str = "") -> uvicorn.Config:
+    """How the API is served; whose `X-Forwarded-For` is believed is said, or nobody's is."""
     return uvicorn.Config(
         app,
         host=host,
         port=port,
         log_level="warning",
         access_log=False,
-        proxy_headers=False,  # nobody here asks for addresses
+        proxy_headers=bool(trusted_proxies),
+        forwarded_allow_ips=trusted_proxies,
         server_header=False,  # it tells whoever asks what to try, and travels with every answer
         loop="uvloop",
         http=Http,

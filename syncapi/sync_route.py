@@ -7,22 +7,25 @@ every transport, so that nothing is left for a framework to validate, inject or 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from schemas.encoding import Coding, Format, compress, decode_request, decompress, encode, shrink
 from schemas.errors import TooLargeError, UnreadableError
 from schemas.limits import REQUEST_BYTES_MAX
 from schemas.protocol import SyncResponse
+from syncapi.admission import Gate
 from syncapi.answers import answered
-from syncapi.auth import Authenticator
 from syncapi.negotiation import Agreement, agree
-from syncapi.problems import refusal_of
+from syncapi.problems import Refusal, refusal_of
 from syncapi.service import SyncService
 
 if TYPE_CHECKING:
     from litestar.types import Receive, Scope, Send
 
 SYNC_PATH: Final = "/v1/sync"
+
+Written: TypeAlias = tuple[list[tuple[bytes, bytes]], bytes]
+"""Headers and body of an answer."""
 
 _TYPES: Final = {form: (b"content-type", form.value.encode()) for form in Format}
 _CODINGS: Final = {
@@ -36,32 +39,45 @@ class SyncRoute:
     Whatever is no answer is a problem document. For one event loop.
     """
 
-    def __init__(self, auth: Authenticator, service: SyncService) -> None:
-        self._auth = auth
+    def __init__(self, gate: Gate, service: SyncService) -> None:
+        self._gate = gate
         self._service = service
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, as ASGI has it."""
-        status = 200
         try:
-            headers, body = await self._answer(scope["headers"], receive)
+            headers, body = await self._answer(scope, receive)
         except Exception as error:  # noqa: BLE001  # whatever it is, the client gets an answer
-            refusal = refusal_of("POST", scope["path"], error)
-            status, headers, body = refusal.status, refusal.raw_headers(), refusal.body
-        headers.append((b"content-length", b"%d" % len(body)))
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body, "more_body": False})
+            await refuse(send, refusal_of("POST", scope["path"], error))
+        else:
+            await _send(send, 200, headers, body)
 
-    async def _answer(
-        self, headers: Any, receive: Receive
-    ) -> tuple[list[tuple[bytes, bytes]], bytes]:
-        identity = self._auth.identify(_authorization(headers))
+    async def _answer(self, scope: Any, receive: Receive) -> Written:
+        headers = scope["headers"]
+        self._gate.check_load()
+        identity = self._gate.identify(_authorization(headers), scope.get("client"))
         agreement = agree(headers)
         plain = decompress(
             await _body(headers, receive), agreement.request_coding, REQUEST_BYTES_MAX
         )
         request = decode_request(plain, agreement.request_format)
-        return _written(await answered(self._service, identity, request), agreement)
+        self._gate.enter(identity.user_id)
+        try:
+            answer = await answered(self._service, identity, request)
+        finally:
+            self._gate.leave(identity.user_id)
+        return _written(answer, agreement)
+
+
+async def refuse(send: Send, refusal: Refusal) -> None:
+    """Answer with a problem, as ASGI has it."""
+    await _send(send, refusal.status, refusal.raw_headers(), refusal.body)
+
+
+async def _send(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+    headers.append((b"content-length", b"%d" % len(body)))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
 def _authorization(headers: Any) -> str | None:
@@ -100,8 +116,7 @@ def _too_large() -> TooLargeError:
     return TooLargeError(f"The body is larger than {REQUEST_BYTES_MAX:,} bytes.")
 
 
-def _written(answer: SyncResponse, agreement: Agreement) -> tuple[list[tuple[bytes, bytes]], bytes]:
-    """Headers and body of an answer."""
+def _written(answer: SyncResponse, agreement: Agreement) -> Written:
     body = encode(answer, agreement.answer_format)
     coding = agreement.answer_codings[0]
     if Coding.IDENTITY in agreement.answer_codings:

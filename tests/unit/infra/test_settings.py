@@ -191,6 +191,26 @@ def test_the_development_secret_stays_on_this_machine() -> None:
     assert load(api={"host": "0.0.0.0", "jwt_secret": OWN_SECRET}).api.host == "0.0.0.0"
 
 
+@pytest.mark.parametrize(
+    "text", ["", "10.0.0.1", "10.0.0.1, 192.168.0.0/16", "fd00::/8,2001:db8::1"]
+)
+def test_proxies_are_addresses_and_networks(text: str) -> None:
+    assert load(api={"trusted_proxies": text}).api.trusted_proxies == text
+
+
+@pytest.mark.parametrize("text", ["*", "proxy", "10.0.0.1/8", "10.0.0.1,", "10.0.0.1 10.0.0.2"])
+def test_what_could_be_anybody_is_no_proxy(text: str) -> None:
+    assert "api.trusted_proxies" in refused(api={"trusted_proxies": text})
+
+
+def test_an_api_without_limits_is_the_same_otherwise() -> None:
+    api = load(api={"port": 81, "user_burst": 5}).api
+    unlimited = api.unlimited()
+    assert (unlimited.user_rate, unlimited.address_rate, unlimited.requests_max) == (0, 0, 0)
+    changed = {"user_rate", "address_rate", "requests_max"}
+    assert unlimited.model_dump(exclude=changed) == api.model_dump(exclude=changed)
+
+
 def test_a_secret_is_measured_in_bytes() -> None:
     half = "\N{GRINNING FACE}" * (SECRET_BYTES_MIN // 4)
     assert load(api={"jwt_secret": half}).api.jwt_secret.get_secret_value() == half

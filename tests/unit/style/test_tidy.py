@@ -27,6 +27,7 @@ PURE_EXTERNALS = frozenset(
 PURE = ("schemas", "streams.policy", "streams.activity", "streams.diffusion", "streams.effects", "consumers.coalesce",
         "syncapi.planner", "syncapi.delta", "syncapi.modules", "syncapi.snapshot", "syncapi.correction",
         "syncapi.room", "syncapi.negotiation", "syncapi.framing", "syncapi.poke_book",
+        "syncapi.limiter", "syncapi.overload",
         "sdk.client.course", "sdk.client.answers", "sdk.client.correction", "sdk.client.session",
         "sdk.client.life", "sdk.client.steps", "sdk.client.schedule", "sdk.client.wishes", "sdk.client.pauses",
         "sdk.client.backoff", "sdk.client.events", "sdk.client.report", "sdk.client.traffic",

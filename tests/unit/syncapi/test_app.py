@@ -399,7 +399,17 @@ def test_the_openapi_document_names_bodies_and_bounds(client: TestClient[Any]) -
         assert body["content"] == {
             form.value: {"schema": {"$ref": f"#/components/schemas/{name}"}} for form in Format
         }
-    assert set(operation["responses"]) == {"200", "400", "401", "406", "413", "415", "431", "503"}
+    assert set(operation["responses"]) == {
+        "200",
+        "400",
+        "401",
+        "406",
+        "413",
+        "415",
+        "429",
+        "431",
+        "503",
+    }
     refusal = operation["responses"]["400"]["content"]
     assert refusal == {PROBLEM_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     schemas = document["components"]["schemas"]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from schemas.frames import Problem as WireProblem
 from schemas.protocol import SyncRequest, SyncResponse
 from sdk.client.errors import (
     AuthError,
@@ -42,6 +43,7 @@ from sdk.client.schedule import Pace
 from sdk.client.session import Session
 from sdk.client.steps import Apply, Close, Load, Note, Now, Open, Options, Rebuild, Send, Step, Wait
 from sdk.client.traffic import Traffic
+from sdk.client.wire import error_in
 from tests.unit.sdk.client.support import T0, delta, entry, first, further, refused
 
 SPENT = Traffic(1, 10, 100)
@@ -239,8 +241,14 @@ def test_a_failure_is_raised_and_the_next_call_tries_at_once() -> None:
     assert report(shell.sync()).path == "nothing"
 
 
-def test_a_server_that_asks_for_quiet_has_it_from_callers_too() -> None:
-    shell = synced(ServerBusyError("busy", 20.0), delta(cursor="c2"))
+def busy(status: int, ms: int) -> ClientError:
+    """As a problem in a frame has it."""
+    return error_in(WireProblem(status, "later", retry_after_ms=ms))
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_server_that_asks_for_quiet_has_it_from_callers_too(status: int) -> None:
+    shell = synced(busy(status, 19_001), delta(cursor="c2"))
     assert isinstance(shell.sync(), ServerBusyError)
     assert len(shell.requests) == 1
     shell.ms += 5_000
@@ -250,6 +258,19 @@ def test_a_server_that_asks_for_quiet_has_it_from_callers_too() -> None:
     assert len(shell.requests) == 1, "nothing was sent"
     shell.ms += 15_000
     assert report(shell.sync()).path == "nothing"
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_follower_waits_as_long_as_it_is_asked_to_and_keeps_its_connection(status: int) -> None:
+    shell = following(busy(status, 7_000), delta(cursor="c3"), live=True)
+    shell.session.poked()
+    assert shell.until_rest().ms == 7_000 + RECONNECT_BASE_MS // 2
+    shell.session.poked()
+    assert (shell.until_rest().ms or 0) >= 7_000, "whatever pokes: it was asked for"
+    shell.ms += 7_000 + RECONNECT_BASE_MS
+    shell.until_rest()
+    assert shell.session.state is State.LIVE
+    assert not [step for step in shell.done if isinstance(step, Open | Close)]
 
 
 def test_a_follower_waits_longer_after_each_failure_and_goes_on() -> None:
