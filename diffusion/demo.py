@@ -23,6 +23,7 @@ from diffusion.replay import Replayed, replay
 from diffusion.system import System, running
 from diffusion.trace import read_trace
 from diffusion.workload import TimedEvent, workload
+from diffusion.writing import producer_for
 from infra.clock import monotonic_s
 from infra.kafka.admin import Admin
 from infra.local.ports import free_ports
@@ -39,7 +40,6 @@ from schemas.events import (
     Reconsider,
 )
 from schemas.topics import TOPICS
-from sdk.backend import WriteProducer
 from sdk.client import SyncClient, SyncReport
 
 GROUPS_DEFAULT: Final = 20
@@ -253,9 +253,9 @@ class _Demo:
         return self._outcome(visits, verdict, old_verdict, (first, last))
 
     def _replay(self, events: Iterable[TimedEvent], label: str, total: int) -> Replayed:
-        servers = self._system.settings.kafka.bootstrap_servers
+        kafka = self._system.settings.kafka
         started = monotonic_s()
-        with self._console.progress(label, total) as update, WriteProducer(servers) as producer:
+        with self._console.progress(label, total) as update, producer_for(kafka) as producer:
 
             def on_event(timed: TimedEvent) -> None:
                 self._oracle.apply(timed.event)

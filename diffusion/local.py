@@ -29,11 +29,14 @@ class Existing:
 def managed(
     settings: Settings, on_progress: Callable[[str, str], None] = lambda _name, _what: None
 ) -> LocalServers | None:
-    """The servers of this machine that the settings describe; None if they are somebody else's."""
+    """The servers of this machine that the settings describe; None if they are somebody else's, as
+    those that speak TLS or ask Kafka's clients for a password are: ours do neither.
+    """
     kafka_host, _, kafka_port = settings.kafka.bootstrap_servers.rpartition(":")
     hosts = settings.cassandra.hosts
     here = kafka_host in LOOPBACK and len(hosts) == 1 and hosts[0] in LOOPBACK
-    if not (settings.local.manage and here and kafka_port.isdigit()):
+    plain = settings.kafka.security_protocol == "PLAINTEXT" and not settings.cassandra.tls
+    if not (settings.local.manage and here and plain and kafka_port.isdigit()):
         return None
     local = settings.local
     return LocalServers(

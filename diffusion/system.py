@@ -11,7 +11,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+import orjson
+from pydantic import SecretStr
 
 from diffusion.migrate import migrate
 from diffusion.processes import Child, Processes, worker
@@ -19,7 +22,7 @@ from infra.clock import monotonic_s, now_ms
 from infra.kafka.admin import Admin
 from infra.local.ports import free_ports
 from infra.settings import Settings
-from schemas.errors import RetryableError
+from schemas.errors import PermanentError, RetryableError
 from schemas.topics import CHANGES, WRITE_TOPICS
 from syncapi.auth import issue
 from syncapi.heads import CACHE_AGE_S
@@ -98,6 +101,11 @@ def running(
     """Migrate, start the programs against servers that answer already, wait until the API is
     ready. One machine stands for thousands of devices here, so no user and no address has a limit.
     """
+    if settings.api.tls_cert_file is not None:
+        raise PermanentError(
+            "Everything on this machine is looked at over plain HTTP: unset api.tls_cert_file and "
+            "api.tls_key_file."
+        )
     settings = settings.model_copy(update={"api": settings.api.unlimited()})
     migrate(settings, report)
     variables = environment_of(settings)
@@ -123,9 +131,14 @@ def environment_of(settings: Settings) -> dict[str, str]:
     variables: dict[str, str] = {}
     for section, values in settings.model_dump(exclude_defaults=True).items():
         for name, value in values.items():
-            text = value.get_secret_value() if hasattr(value, "get_secret_value") else str(value)
-            variables[f"DIFFUSION_{section}_{name}".upper()] = text
+            variables[f"DIFFUSION_{section}_{name}".upper()] = _as_text(value)
     return variables
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    return orjson.dumps(value).decode() if isinstance(value, dict) else str(value)
 
 
 def wait_ready(url: str, processes: Processes) -> None:

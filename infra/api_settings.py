@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_network
 from pathlib import Path
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, FilePath, SecretStr, field_validator, model_validator
 
 from infra.section import Port, Section
 
@@ -24,6 +24,12 @@ class ApiSettings(Section):
 
     host: str = "127.0.0.1"
     port: Port = 18_080
+    tls_cert_file: FilePath | None = None
+    """Certificate in PEM, and what leads to its authority: the API then speaks TLS and nothing
+    else. Without it, TLS is a proxy's business. Read when the process starts."""
+    tls_key_file: FilePath | None = None
+    tls_key_password: SecretStr = SecretStr("")
+    """Of the key, if it is encrypted."""
     jwt_secret: SecretStr = SecretStr(DEVELOPMENT_SECRET)
     """HS256 secret of the bearer tokens; the token's `sub` is the user id."""
     jwt_keys_file: Path | None = None
@@ -46,7 +52,8 @@ class ApiSettings(Section):
     """How long the last cursor of a device that does not return is kept, for operators. At
     least two days, because a device with nothing new is noted once a day."""
     connections_max: int = Field(default=5_000, ge=1, le=100_000)
-    """Persistent connections of one process: at 27 KB each, 135 MB. More get 503."""
+    """Persistent connections of one process: at 27 KB each, 135 MB; at 50 KB, if it speaks TLS
+    itself, 250 MB. More get 503."""
     connections_per_user_max: int = Field(default=8, ge=1, le=1_000)
     """Of one user in one process: a phone, a tablet, computers and tabs. More get 429."""
     user_rate: float = Field(default=20.0, ge=0, le=100_000)
@@ -81,6 +88,12 @@ class ApiSettings(Section):
     are 170 handshakes a second for those that stay."""
 
     @property
+    def url(self) -> str:
+        """Where a client on this machine finds it."""
+        scheme = "http" if self.tls_cert_file is None else "https"
+        return f"{scheme}://{self.host}:{self.port}"
+
+    @property
     def device_ttl_s(self) -> int:
         """`device_ttl_days` in seconds."""
         return int(self.device_ttl_days * 86_400)
@@ -100,6 +113,14 @@ class ApiSettings(Section):
             except ValueError as error:
                 raise ValueError(f"api.trusted_proxies: {error}") from error
         return text
+
+    @model_validator(mode="after")
+    def _tls_files_go_together(self) -> ApiSettings:
+        if (self.tls_cert_file is None) != (self.tls_key_file is None):
+            raise ValueError("api.tls_cert_file and api.tls_key_file go together: set both")
+        if self.tls_key_password.get_secret_value() and self.tls_key_file is None:
+            raise ValueError("api.tls_key_password is set: set api.tls_key_file, too")
+        return self
 
     @model_validator(mode="after")
     def _secret_is_long_enough(self) -> ApiSettings:

@@ -10,6 +10,8 @@ Port = Annotated[int, Field(ge=0, le=65_535)]
 
 
 class Section(BaseModel):
-    """Base of all sections: unknown names are refused, so that a typing error is not silent."""
+    """Base of all sections: unknown names are refused, so that a typing error is not silent, and no
+    refusal repeats a value, which may be a secret.
+    """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)

@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from tomllib import TOMLDecodeError
 from typing import Annotated, Any
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+from pydantic_settings import SettingsError as SourceError
 
 from infra.api_settings import ApiSettings
 from infra.section import Port, Section
+from infra.security_settings import CassandraSecurity, KafkaSecurity, free_options
 from schemas.errors import PermanentError
 from schemas.limits import PARTITIONS_MAX
 
@@ -38,7 +41,7 @@ class SettingsError(PermanentError):
     """Settings that do not fit; the message names the variable and the reason."""
 
 
-class KafkaSettings(Section):
+class KafkaSettings(KafkaSecurity):
     """Where Kafka is, and the shape of the topics that `diffusion migrate` creates."""
 
     bootstrap_servers: str = "127.0.0.1:19092"
@@ -53,10 +56,17 @@ class KafkaSettings(Section):
     session_timeout_s: float = Field(default=10.0, ge=6, le=300)
     """A worker that is silent so long loses its partitions. Short, because replays are harmless."""
     options: dict[str, str] = Field(default_factory=dict)
-    """Further librdkafka options (security, for instance), given to every client."""
+    """Further librdkafka options, given to every client of ours but Faust, which is another one.
+    How the brokers are spoken to is not among them (`infra.security_settings`)."""
+
+    @field_validator("options")
+    @classmethod
+    def _options_are_free(cls, options: dict[str, str]) -> dict[str, str]:
+        free_options(options)
+        return options
 
 
-class CassandraSettings(Section):
+class CassandraSettings(CassandraSecurity):
     """Where Cassandra is, and how it is spoken to."""
 
     contact_points: str = "127.0.0.1"
@@ -64,8 +74,6 @@ class CassandraSettings(Section):
     keyspace: str = Field(default="diffusion", pattern=r"^[a-z][a-z0-9_]{0,47}$")
     local_datacenter: str = "datacenter1"
     replication_factor: int = Field(default=1, ge=1, le=9)
-    username: str = ""
-    password: SecretStr = SecretStr("")
     request_timeout_s: float = Field(default=10.0, gt=0, le=50)
     """At most 50 s: with two minutes of trying and a minute of clock skew, a head must land within
     the margin by which the read side looks back (`syncapi.planner.READ_SIDE_MARGIN_MS`)."""
@@ -241,6 +249,7 @@ class Settings(BaseSettings):
         env_nested_max_split=1,
         extra="forbid",
         frozen=True,
+        hide_input_in_errors=True,
     )
 
     kafka: KafkaSettings = KafkaSettings()
@@ -262,8 +271,12 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # not a source here
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Environment over file over defaults."""
-        path = Path(os.environ.get(CONFIG_VARIABLE, DEFAULT_CONFIG))
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=path)
+        source = TomlConfigSettingsSource(settings_cls, toml_file=_file())
+        return init_settings, env_settings, source
+
+
+def _file() -> Path:
+    return Path(os.environ.get(CONFIG_VARIABLE, DEFAULT_CONFIG))
 
 
 def _unknown_variables() -> list[str]:
@@ -293,6 +306,11 @@ def load(**overrides: Any) -> Settings:
         )
     try:
         return Settings(**overrides)
+    except SourceError as error:
+        # It says where, and not what: what was read may be a secret.
+        raise SettingsError(f"The settings cannot be read: {error}.") from error
+    except TOMLDecodeError as error:
+        raise SettingsError(f"{_file()} cannot be read: {error}.") from error
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(str(part) for part in problem['loc']) or 'settings'}: {problem['msg']}"

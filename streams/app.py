@@ -40,6 +40,7 @@ from schemas.errors import PermanentError, RetryableError
 from streams.activity import Costs
 from streams.ahead import Ahead
 from streams.cache import ConversationCache
+from streams.credentials import credentials
 from streams.pace import Pace
 from streams.policy import Rules
 from streams.progress import Consumer, Progress
@@ -205,6 +206,7 @@ def _app(settings: Settings) -> faust.App:
         # Faust makes a folder for its tables, also when it has none: not in the current one.
         datadir=tempfile.gettempdir(),
         broker=f"kafka://{servers}",
+        broker_credentials=credentials(settings.kafka),
         key_serializer="raw",
         value_serializer="raw",
         stream_wait_empty=False,

@@ -24,6 +24,7 @@ from diffusion.bench.sockets import Socket
 from diffusion.console import Console
 from diffusion.demo import own_system
 from diffusion.system import System
+from diffusion.writing import producer_for
 from infra.clock import monotonic_s, now_ms
 from infra.files import allow_open_files
 from infra.settings import Settings
@@ -103,9 +104,7 @@ def run(settings: Settings, plan: Plan, console: Console) -> Outcome:
     )
     with (
         own_system(settings.model_copy(update={"api": room}), console) as system,
-        WriteProducer(
-            system.settings.kafka.bootstrap_servers, extra=system.settings.kafka.options
-        ) as producer,
+        producer_for(system.settings.kafka) as producer,
     ):
         return asyncio.run(_Bench(system, producer, plan, console).run())
 

@@ -19,6 +19,7 @@ import uvloop
 from diffusion.bench.latency_load import Load, Mix, probes
 from diffusion.bench.latency_probes import Device, Prober, Sample
 from diffusion.system import wait_quiet
+from diffusion.writing import producer_for
 from infra.clock import monotonic_s
 from infra.settings import Settings
 from schemas.errors import PermanentError
@@ -136,9 +137,9 @@ def measure(
     """Write and measure on a system that runs; raises `DiffusionError` if something fails."""
     sys.setswitchinterval(SWITCH_S)
     with (
-        WriteProducer(settings.kafka.bootstrap_servers, extra=settings.kafka.options) as written,
+        producer_for(settings.kafka) as written,
         # Apart: a flush seals what is waiting, and the load shall be batched as it always is.
-        WriteProducer(settings.kafka.bootstrap_servers, extra=settings.kafka.options) as probed,
+        producer_for(settings.kafka) as probed,
         ThreadPoolExecutor(THREADS) as threads,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):

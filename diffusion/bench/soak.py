@@ -25,6 +25,7 @@ from diffusion.bench.soak_load import Load
 from diffusion.console import Console
 from diffusion.oracle import Oracle
 from diffusion.system import System, running
+from diffusion.writing import producer_for
 from infra.clock import monotonic_s, now_ms
 from infra.kafka.admin import Admin
 from infra.settings import Settings
@@ -334,8 +335,4 @@ class _Soak:
 
     def _producer(self) -> WriteProducer:
         kafka = self._system.settings.kafka
-        return WriteProducer(
-            kafka.bootstrap_servers,
-            settings=ProducerSettings(linger_s=LINGER_S),
-            extra=kafka.options,
-        )
+        return producer_for(kafka, settings=ProducerSettings(linger_s=LINGER_S))

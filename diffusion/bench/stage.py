@@ -23,13 +23,13 @@ from diffusion.demo import own_servers, pairs
 from diffusion.local import managed
 from diffusion.oracle import Oracle, compare
 from diffusion.system import System
+from diffusion.writing import producer_for
 from infra.clock import monotonic_s, now_ms
 from infra.settings import LogSettings, Settings
 from schemas.conversations import ConversationState
 from schemas.errors import PermanentError, RetryableError
 from schemas.events import WriteEvent
 from schemas.versions import window_start
-from sdk.backend import WriteProducer
 from sdk.client import HttpTransport, SyncClient
 from syncapi.delta import CLOCK_SKEW_MS
 
@@ -79,7 +79,7 @@ class Stage:
         self, events: Iterable[WriteEvent], on_event: Callable[[], None] = lambda: None
     ) -> None:
         """Write events through the pipeline, and wait until all of it is readable."""
-        with WriteProducer(self.system.settings.kafka.bootstrap_servers) as producer:
+        with producer_for(self.system.settings.kafka) as producer:
             for event in events:
                 producer.send(event)
                 self.oracle.apply(event)

@@ -6,6 +6,7 @@ partitions of the change log. Both topics are filled before their reader starts.
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import subprocess
@@ -126,6 +127,7 @@ def run_stock(settings: Settings, events: int) -> float:
     )
     done = subprocess.run(  # noqa: S603  # our own program
         [sys.executable, "-m", "diffusion.bench.stock", *arguments],
+        env={**os.environ, **environment_of(settings)},
         capture_output=True,
         text=True,
         timeout=TIMEOUT_S,

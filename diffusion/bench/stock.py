@@ -15,7 +15,9 @@ from typing import Any
 import faust
 
 from infra.clock import monotonic_s
+from infra.settings import load
 from schemas.partitioner import partition_of
+from streams.credentials import credentials
 
 
 def main(broker: str, source: str, sink: str, partitions: int, events_max: int) -> None:
@@ -24,6 +26,7 @@ def main(broker: str, source: str, sink: str, partitions: int, events_max: int) 
         "bench-stock",
         datadir=tempfile.mkdtemp(),
         broker=f"kafka://{broker}",
+        broker_credentials=credentials(load().kafka),
         consumer_auto_offset_reset="earliest",
         topic_allow_declare=False,
         topic_disable_leader=True,

@@ -35,6 +35,7 @@ from diffusion.console import Console
 from diffusion.demo import pairs
 from diffusion.oracle import Difference, Oracle, compare
 from diffusion.system import System
+from diffusion.writing import producer_for
 from infra.clock import monotonic_s, now_ms
 from infra.settings import CassandraSettings, Settings
 from schemas.conversations import ConversationState
@@ -142,7 +143,7 @@ def run(settings: Settings, plan: Plan, console: Console) -> Outcome:
     with (
         stage.own(stage.shortened(settings), console) as (used, folder),
         pairs(used, folder, console) as system,
-        WriteProducer(used.kafka.bootstrap_servers, extra=used.kafka.options) as producer,
+        producer_for(used.kafka) as producer,
     ):
         return _Bench(system, producer, world, plan, console).run()
 

@@ -29,9 +29,10 @@ from diffusion.console import Console
 from diffusion.demo import pairs
 from diffusion.migrate import migrate
 from diffusion.oracle import Oracle
+from diffusion.writing import producer_for
 from infra.clock import monotonic_s
+from infra.kafka.config import common
 from infra.settings import Settings
-from sdk.backend import WriteProducer
 
 ROUNDS: Final = 3
 ROWS: Final = 96_000
@@ -148,7 +149,7 @@ def run(settings: Settings, trace: Path, messages: int, seed: int, console: Cons
 def _make_topics(settings: Settings) -> None:
     """Topics of the stock agent: as many partitions as ours have."""
     kafka = settings.kafka
-    client = AdminClient({"bootstrap.servers": kafka.bootstrap_servers})
+    client = AdminClient(common(kafka, "diffusion-bench"))
     wanted = (
         NewTopic(stage_one.STOCK_TOPIC, kafka.write_partitions, kafka.replication_factor),
         NewTopic(stage_one.STOCK_SINK, kafka.change_partitions, kafka.replication_factor),
@@ -241,7 +242,7 @@ class _Bench:
         with pairs(settings, self._folder, self._console) as system:
             # What the measures before left in the change log is drained first.
             system.wait_quiet()
-            with WriteProducer(settings.kafka.bootstrap_servers) as producer:
+            with producer_for(settings.kafka) as producer:
                 for join in groups.joins():
                     producer.send(join)
                     oracle.apply(join)
@@ -252,7 +253,7 @@ class _Bench:
             began_s = monotonic_s()
             with (
                 self._console.progress("replaying", total=len(groups.messages)) as update,
-                WriteProducer(settings.kafka.bootstrap_servers) as producer,
+                producer_for(settings.kafka) as producer,
             ):
                 for message in groups.messages:
                     producer.send(message)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from confluent_kafka import (
     Consumer,
@@ -21,8 +21,9 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported
 
 from infra.clock import monotonic_s
 from infra.kafka.config import common
+from infra.kafka.security import REFUSALS, Complaints
 from infra.settings import KafkaSettings, Settings
-from schemas.errors import PermanentError, RetryableError
+from schemas.errors import DiffusionError, PermanentError, RetryableError
 from schemas.topics import CHANGES, TOPICS, dead_letters
 
 REQUEST_TIMEOUT_S: Final = 15.0
@@ -49,16 +50,26 @@ class BrokerUnavailable(RetryableError):
     """Kafka does not answer."""
 
 
+class BrokerRefused(PermanentError):
+    """Kafka does not let us in, or is not whom we trust."""
+
+
 class TopicMissing(PermanentError):
     """A topic of the contract does not exist."""
 
 
 class Admin:
-    """Administrative client. All calls block, and raise `BrokerUnavailable` when Kafka is away."""
+    """Administrative client. All calls block, and raise `BrokerUnavailable` when Kafka is away,
+    `BrokerRefused` when TLS or the password is what is wrong.
+    """
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
-        self._client = AdminClient(common(settings, "diffusion-admin"))
+        self._complaints = Complaints()
+        # What it would print for every try to reach a broker becomes a sentence of ours.
+        quiet = {"log_level": "2", **common(settings, "diffusion-admin")}
+        heard: dict[str, Any] = {"error_cb": self._complaints.hear}
+        self._client = AdminClient(quiet | heard)
         self._readers: dict[str, Consumer] = {}
 
     def close(self) -> None:
@@ -164,10 +175,26 @@ class Admin:
             for partition, end in self.end_offsets(topic).items()
         )
 
-    def _failed(self, error: KafkaException) -> RetryableError:
+    def _failed(self, error: KafkaException) -> DiffusionError:
+        servers, said = self._settings.bootstrap_servers, error.args[0]
+        self._client.poll(0)  # has the complaints told
+        complaint = self._complaints.take()
+        if complaint is not None and said.code() < 0:  # no broker's word, but librdkafka's own
+            said = complaint
+        if said.code() in REFUSALS:
+            return BrokerRefused(
+                f"Kafka at {servers} and we cannot agree: {REFUSALS[said.code()]}. ({said.str()})"
+            )
+        # A line that is ended without a word is no complaint to librdkafka.
+        silent = complaint is None and self._settings.security_protocol == "PLAINTEXT"
+        security = (
+            ", or DIFFUSION_KAFKA_SECURITY_PROTOCOL if its listener wants TLS or a password"
+            if silent
+            else ""
+        )
         return BrokerUnavailable(
-            f"Kafka at {self._settings.bootstrap_servers} does not answer. Start it with "
-            f"`diffusion up`, or set DIFFUSION_KAFKA_BOOTSTRAP_SERVERS. ({error.args[0].str()})"
+            f"Kafka at {servers} does not answer. Start it with `diffusion up`, or set "
+            f"DIFFUSION_KAFKA_BOOTSTRAP_SERVERS{security}. ({said.str()})"
         )
 
 

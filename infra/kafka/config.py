@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Final, TypeAlias
 
+from infra.kafka import security
 from infra.settings import KafkaSettings
 
 Options: TypeAlias = dict[str, str | int | float | bool]
@@ -24,9 +25,16 @@ worker go to many partitions, and librdkafka sends each partition's by itself: a
 the broker a quarter of what it did in all."""
 
 
+def own(settings: KafkaSettings) -> dict[str, str]:
+    """Options that are the user's: his own, and how the brokers are spoken to. For a client that
+    has its own options beside; raises `SettingsError` for a file that cannot be used.
+    """
+    return settings.options | security.options(settings)
+
+
 def common(settings: KafkaSettings, client_id: str) -> Options:
-    """Options of every client; the user's own come first, so that ours stand."""
-    options: Options = {**settings.options}
+    """Options of every client; the user's come first, so that ours stand. Raises as `own`."""
+    options: Options = {**own(settings)}
     options.update({"bootstrap.servers": settings.bootstrap_servers, "client.id": client_id})
     return options
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from schemas.errors import PermanentError, RetryableError
+from schemas.errors import DiffusionError, PermanentError, RetryableError
 from sdk.backend.batch import Record
 
 QUEUE_FULL_POLL_S: Final = 0.05
@@ -22,6 +22,13 @@ QUEUE_FULL_POLL_S: Final = 0.05
 
 PURGE_TIMEOUT_S: Final = 5.0
 """Wait for the reports of purged records; librdkafka makes them itself, at once."""
+
+_REFUSALS: Final = {
+    KafkaError._SSL: "security.protocol, and ssl.ca.location, the authority that signed the "
+    "brokers' certificates",
+    KafkaError._AUTHENTICATION: "sasl.username, sasl.password and sasl.mechanism",
+}
+"""Reasons for which a broker is not to be had, and the options they come from."""
 
 _log = logging.getLogger(__name__)
 
@@ -55,6 +62,7 @@ class Link:
         """
         self._ended = ended
         self._complained = complained
+        self._complaint: KafkaError | None = None
         self.in_flight = 0
         self.closing = False
         callbacks = {"error_cb": self._hear, "logger": _log}
@@ -66,16 +74,15 @@ class Link:
     def partitions(self, topics: Sequence[str], timeout_s: float) -> dict[str, int]:
         """Ask the cluster how many partitions each topic has.
 
-        Raises `RetryableError` when no broker answers, `PermanentError` when a topic is missing.
+        Raises `RetryableError` when no broker answers, `PermanentError` when they refuse us, or we
+        them, and when a topic is missing.
         """
         try:
             # Asked for all topics: a question about one may make the broker create it.
             known = self._kafka.list_topics(timeout=timeout_s).topics
         except KafkaException as error:
-            raise RetryableError(
-                f"no broker answered within {timeout_s:g} s ({_reason(error)}); check "
-                "bootstrap_servers, and that Kafka is up and reachable from here"
-            ) from error
+            self._kafka.poll(0)  # has the complaints heard
+            raise self._unanswered(error, timeout_s) from error
         missing = [topic for topic in topics if topic not in known or not known[topic].partitions]
         if missing:
             raise PermanentError(
@@ -128,7 +135,25 @@ class Link:
             value = message.value() or b""
             self._ended(Report(topic, generation, count, error.str(), value))
 
+    def _unanswered(self, error: KafkaException, timeout_s: float) -> DiffusionError:
+        complaint = self._complaint
+        if complaint is not None and complaint.code() in _REFUSALS:
+            return PermanentError(
+                f"Kafka and this producer cannot agree ({complaint.str()}); check in `extra` "
+                f"{_REFUSALS[complaint.code()]}"
+            )
+        if complaint is None:  # a line that a broker ends without a word is none
+            why, more = _reason(error), ", and security.protocol in `extra` if it wants TLS"
+        else:
+            why, more = complaint.str(), ""
+        return RetryableError(
+            f"no broker answered within {timeout_s:g} s ({why}); check bootstrap_servers, that "
+            f"Kafka is up and reachable from here{more}"
+        )
+
     def _hear(self, error: KafkaError) -> None:
+        if error.code() != KafkaError._ALL_BROKERS_DOWN:  # why, was said before
+            self._complaint = error
         self._complained(error.str(), error.fatal())
 
 

@@ -54,8 +54,8 @@ class WriteProducer(WriteCalls):
         """Connect to the cluster at `bootstrap_servers`, "host:port,host:port".
 
         `extra` is handed to librdkafka as it is (SASL, TLS, ...), but may not weaken delivery.
-        Raises `RetryableError` when no broker answers, `PermanentError` for wrong settings and when
-        the cluster does not have the topics.
+        Raises `RetryableError` when no broker answers, `PermanentError` for wrong settings, when
+        TLS or a password keeps us out, and when the cluster does not have the topics.
         """
         self._send_timeout_s = settings.send_timeout_s
         self._sender = Sender(

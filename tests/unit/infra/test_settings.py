@@ -217,7 +217,9 @@ def test_a_secret_is_measured_in_bytes() -> None:
 
 
 def test_no_secret_shows_in_a_printed_setting_or_in_a_refusal() -> None:
-    found = load(api={"jwt_secret": OWN_SECRET}, cassandra={"password": "hunter2"})
+    found = load(
+        api={"jwt_secret": OWN_SECRET}, cassandra={"username": "me", "password": "hunter2"}
+    )
     assert OWN_SECRET not in repr(found)
     assert "hunter2" not in repr(found)
     assert "shortsecret" not in refused(api={"jwt_secret": "shortsecret"})

@@ -40,10 +40,9 @@ def test_what_delivery_rests_on_cannot_be_overridden(name: str) -> None:
 
 
 def test_options_of_the_user_reach_every_client() -> None:
-    found = settings(**{"security.protocol": "SASL_SSL", "sasl.password": "p"})
+    found = settings(**{"socket.keepalive.enable": "true"})
     for options in (common(found, "c"), producer(found, "c"), consumer(found, "c", "g")):
-        assert options["security.protocol"] == "SASL_SSL"
-        assert options["sasl.password"] == "p"
+        assert options["socket.keepalive.enable"] == "true"
 
 
 def test_one_client_does_not_change_the_options_of_the_next() -> None:
