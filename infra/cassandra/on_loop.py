@@ -9,12 +9,20 @@ system when answers came, and runs the driver's callbacks itself.
 What the driver does while it connects, reconnects or looks around stays in its own threads, which
 wait for answers that the loop reads for them. So the loop must never wait for the driver: whoever
 is on it prepares statements in a thread (`Session.aread` does).
+
+TLS makes two differences. Two threads use a socket, the loop's and, for what could not be sent at
+once, the driver's, and OpenSSL's state bears one at a time (`_OneAtATime`). And what could not be
+sent must be offered again as it was, because OpenSSL has begun to encrypt it: it stays one piece.
+Nothing is left decrypted that the system could not tell of, because the driver reads until it gets
+less than it asked for, and with that a record is used up. It also made the handshake, in the thread
+that connects, before anything here begins.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import threading
 from collections.abc import Callable
 from typing import Any, Final, Protocol, cast
@@ -22,12 +30,14 @@ from typing import Any, Final, Protocol, cast
 from cassandra import DependencyException
 
 try:
+    from cassandra.io import libevreactor
     from cassandra.io.libevreactor import LibevConnection
 except (ImportError, DependencyException):  # not in the driver's wheels for every system
     LibevConnection = object
 
 READ_BYTES: Final = 16_384
-"""Taken from a socket at once: the answers of one round of a busy loop. The driver takes 4,096."""
+"""Taken from a socket at once: the answers of one round of a busy loop, and all that a record of
+TLS may hold. The driver takes 4,096."""
 
 
 class Timer(Protocol):
@@ -84,10 +94,36 @@ def connection_class(home: Home) -> type | None:
     return None if LibevConnection is object else HomedConnection.of(home)
 
 
+class _OneAtATime:
+    """A TLS socket that two threads use. Its calls do not block, so the other one waits for no more
+    than the encryption of a record.
+    """
+
+    def __init__(self, socket: ssl.SSLSocket) -> None:
+        self._socket = socket
+        self._using = threading.Lock()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._socket, name)
+
+    def recv(self, size: int) -> bytes:
+        with self._using:
+            return self._socket.recv(size)
+
+    def send(self, data: bytes) -> int:
+        with self._using:
+            return self._socket.send(data)
+
+    def close(self) -> None:
+        with self._using:
+            self._socket.close()
+
+
 class HomedConnection(LibevConnection):  # type: ignore[misc]  # the driver has no types
     """The driver's connection, which may move to an event loop. One class a session (`of`)."""
 
     home: Home
+    _socket: Any
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self._moved = self._ending = False
@@ -97,6 +133,11 @@ class HomedConnection(LibevConnection):  # type: ignore[misc]  # the driver has 
         self._sending = threading.RLock()
         super().__init__(*arguments, **options)
         self.home.welcome(self)
+
+    def _connect_socket(self) -> None:
+        super()._connect_socket()
+        if isinstance(self._socket, ssl.SSLSocket):
+            self._socket = _OneAtATime(self._socket)
 
     @classmethod
     def of(cls, home: Home) -> type[HomedConnection]:
@@ -165,17 +206,11 @@ class HomedConnection(LibevConnection):  # type: ignore[misc]  # the driver has 
         data = b"".join(self._outbox)
         self._outbox.clear()
         with self._sending:
-            if not self.deque:
-                data = data[self._sent(data) :]
-            if data:
-                super().push(data)
-
-    def _sent(self, data: bytes) -> int:
-        """Bytes that the system took; 0 if there was an error, which comes again to the thread."""
-        try:
-            return int(self._socket.send(data))
-        except OSError:
-            return 0
+            self.deque.append(data)  # whole: see TLS above
+            super().handle_write(None, 0)
+            left = len(self.deque)
+        if left:
+            libevreactor._global_loop.notify()  # the driver's thread goes on when there is room
 
     def close(self) -> None:
         """End; on the loop, if it reads: a file that is watched must not be closed before."""

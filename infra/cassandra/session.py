@@ -42,6 +42,7 @@ from cassandra.query import BatchStatement, BatchType, BoundStatement, tuple_fac
 
 from infra.cassandra import on_loop
 from infra.settings import CassandraSettings
+from infra.tls import client_context
 from schemas.errors import PermanentError, RetryableError
 
 Statement: TypeAlias = BoundStatement | BatchStatement
@@ -116,6 +117,7 @@ class Session:
             connection_class=on_loop.connection_class(self._home),
             port=settings.port,
             auth_provider=_auth(settings),
+            ssl_context=client_context(settings) if settings.tls else None,
             execution_profiles={EXEC_PROFILE_DEFAULT: _profile(settings)},
             reconnection_policy=ExponentialReconnectionPolicy(0.5, 10.0),
             connect_timeout=settings.request_timeout_s,
@@ -365,9 +367,21 @@ def _profile(settings: CassandraSettings) -> ExecutionProfile:
 def _unreachable(settings: CassandraSettings, error: Exception) -> Exception:
     translated = translate(error)
     if isinstance(translated, PermanentError):
-        return translated
+        return StoreRefused(
+            f"{translated}. Set DIFFUSION_CASSANDRA_USERNAME and DIFFUSION_CASSANDRA_PASSWORD to "
+            "what it knows."
+        )
+    where = f"Cassandra at {settings.contact_points}:{settings.port}"
+    if "[SSL" in str(error):  # the driver makes another error of it, with the text of this one
+        return StoreRefused(
+            f"{where} and we cannot agree on TLS: set DIFFUSION_CASSANDRA_CA_FILE to the authority "
+            "that signed its certificate, which must name that address, or leave out "
+            f"DIFFUSION_CASSANDRA_TLS if it speaks none. ({error})"
+        )
+    # Else the connection stood, and was ended without a word.
+    silent = not settings.tls and "Tried connecting" not in str(error)
     return StoreUnavailable(
-        f"Cassandra at {settings.contact_points}:{settings.port} (datacenter "
-        f"{settings.local_datacenter}) does not answer. Start it with `diffusion up`, or set "
-        f"DIFFUSION_CASSANDRA_CONTACT_POINTS and DIFFUSION_CASSANDRA_PORT. ({error})"
+        f"{where} (datacenter {settings.local_datacenter}) does not answer. Start it with "
+        "`diffusion up`, or set DIFFUSION_CASSANDRA_CONTACT_POINTS and DIFFUSION_CASSANDRA_PORT"
+        f"{', and DIFFUSION_CASSANDRA_TLS if it speaks TLS' if silent else ''}. ({error})"
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from cassandra import (
     AuthenticationFailed,
@@ -20,7 +22,8 @@ from cassandra import (
 from cassandra.cluster import NoHostAvailable
 from cassandra.connection import ConnectionException, ConnectionShutdown
 
-from infra.cassandra.session import StoreRefused, StoreUnavailable, translate
+from infra.cassandra.session import StoreRefused, StoreUnavailable, _unreachable, translate
+from infra.settings import CassandraSettings
 from schemas.errors import PermanentError, RetryableError
 
 HOST = "10.0.0.1"
@@ -72,3 +75,36 @@ def test_what_is_not_the_drivers_stays_as_it_is(error: Exception) -> None:
 
 def test_what_is_no_exception_becomes_one() -> None:
     assert isinstance(translate(KeyboardInterrupt()), RuntimeError)
+
+
+def away(error: BaseException, **settings: Any) -> Exception:
+    found = CassandraSettings(contact_points="node-1", **settings)
+    return _unreachable(found, NoHostAvailable("Unable to connect", {"10.0.0.5:9042": error}))
+
+
+REFUSED = ConnectionRefusedError(
+    111, "Tried connecting to [('10.0.0.5', 9042)]. Last error: refused"
+)
+UNTRUSTED = OSError(
+    1, "Tried connecting to [('10.0.0.5', 9042)]. Last error: [SSL: CERTIFICATE_V..."
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "settings", "kind", "words"),
+    [
+        (REFUSED, {}, StoreUnavailable, "DIFFUSION_CASSANDRA_PORT. ("),
+        (REFUSED, {"tls": True}, StoreUnavailable, "DIFFUSION_CASSANDRA_PORT. ("),
+        (UNTRUSTED, {"tls": True}, StoreRefused, "set DIFFUSION_CASSANDRA_CA_FILE"),
+        (ConnectionResetError(104, "reset"), {}, StoreUnavailable, "DIFFUSION_CASSANDRA_TLS if it"),
+        (ConnectionShutdown("closed"), {}, StoreUnavailable, "DIFFUSION_CASSANDRA_TLS if it"),
+        (ConnectionShutdown("closed"), {"tls": True}, StoreUnavailable, "CASSANDRA_PORT. ("),
+        (AuthenticationFailed("who?"), {}, StoreRefused, "Set DIFFUSION_CASSANDRA_USERNAME"),
+    ],
+)
+def test_who_cannot_connect_is_told_what_to_set(
+    error: Exception, settings: dict[str, Any], kind: type[Exception], words: str
+) -> None:
+    told = away(error, **settings)
+    assert type(told) is kind
+    assert words in str(told)
