@@ -19,6 +19,7 @@ from diffusion.chaos.commands import chaos
 from diffusion.dlq_commands import dlq
 from diffusion.fuzz_commands import fuzz
 from diffusion.output import DATA, Json, fail, print_json
+from diffusion.settings_command import show_settings
 from schemas.errors import DiffusionError
 
 app = App(
@@ -30,6 +31,7 @@ app.command(bench)
 app.command(dlq)
 app.command(chaos)
 app.command(fuzz)
+app.command(show_settings, name="settings")
 
 PROCESSES_HELP = "So many on this machine, each started again when it ends; one a core is best."
 
@@ -190,8 +192,8 @@ def replay(
     from diffusion.replay import replay as run
     from diffusion.trace import read_trace
     from diffusion.workload import workload
+    from diffusion.writing import producer_for
     from infra.settings import load
-    from sdk.backend import WriteProducer
 
     settings = load()
     events = workload(read_trace(file), seed, groups=groups)
@@ -199,7 +201,7 @@ def replay(
     total = sum(1 for _ in workload(read_trace(file), seed, groups=groups))
     with (
         Console().progress(f"replaying {file.name}", total) as update,
-        WriteProducer(settings.kafka.bootstrap_servers, extra=settings.kafka.options) as producer,
+        producer_for(settings.kafka) as producer,
     ):
         done = run(events, producer, speed=speed, on_event=lambda _: update(advance=1))
     if json:
@@ -216,6 +218,7 @@ def sync(  # noqa: PLR0913  # the options of a command
     *,
     url: str | None = None,
     token: str | None = None,
+    ca_file: Path | None = None,
     device: str = "terminal",
     store: str = ":memory:",
     limit: int = 20,
@@ -232,6 +235,9 @@ def sync(  # noqa: PLR0913  # the options of a command
         The API; by default the one of the settings.
     token
         Bearer token; by default one signed with the settings.
+    ca_file
+        Certificates of the authorities that may vouch for the API, if it speaks TLS; by default
+        those that every client trusts.
     store
         SQLite file of the device; by default a new device every time.
     limit
@@ -255,6 +261,7 @@ def sync(  # noqa: PLR0913  # the options of a command
         user,
         url=url,
         token=token,
+        ca_file=ca_file,
         device=device,
         store=store,
         limit=limit,

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 
 import orjson
@@ -41,6 +42,7 @@ def sync(  # noqa: PLR0913 (the options of a command)
     *,
     url: str | None,
     token: str | None,
+    ca_file: Path | None,
     device: str | None,
     store: str,
     limit: int,
@@ -56,11 +58,12 @@ def sync(  # noqa: PLR0913 (the options of a command)
 
     screen = _Screen(limit, json=json)
     client = SyncClient(
-        url or f"http://{settings.api.host}:{settings.api.port}",
+        url or settings.api.url,
         user_id=user,
         device_id=device,
         token=token or signed,
         store=store,
+        ca_file=ca_file,
         on_event=screen.hear,
     )
     with client:

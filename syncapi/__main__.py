@@ -12,6 +12,7 @@ from infra.cassandra.schema import open_session
 from infra.files import allow_open_files
 from infra.patience import patiently
 from infra.settings import Settings, load
+from infra.tls import server_context
 from syncapi.app import build
 from syncapi.sockets import Server, config
 
@@ -26,7 +27,8 @@ def main(settings: Settings | None = None) -> None:
     memory.keep_threshold()
     settings = settings or load()
     api = settings.api
-    # Before the server: what is wrong with the store is one sentence, not a failed start-up.
+    # Before the server: what is wrong with files or store is a sentence, not a failed start-up.
+    tls = server_context(api)
     session = patiently(lambda: open_session(settings.cassandra))
     wanted = api.connections_max + FILES_BESIDE_CONNECTIONS
     if (allowed := allow_open_files(wanted)) < wanted:
@@ -35,7 +37,7 @@ def main(settings: Settings | None = None) -> None:
             allowed,
         )
     app = build(settings, session, pokes=api.pokes)
-    served = config(app, api.host, api.port, api.trusted_proxies)
+    served = config(app, api.host, api.port, api.trusted_proxies, tls)
     server = Server(served, app.state.hub, api.drain_s)
     with contextlib.suppress(KeyboardInterrupt):  # raised anew when the drain is done
         server.run()

@@ -11,6 +11,7 @@ already.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from typing import Any, Final, Protocol, cast
 
 import uvicorn
@@ -201,8 +202,16 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def config(app: Any, host: str, port: int, trusted_proxies: str = "") -> uvicorn.Config:
-    """How the API is served; whose `X-Forwarded-For` is believed is said, or nobody's is."""
+def config(
+    app: Any,
+    host: str,
+    port: int,
+    trusted_proxies: str = "",
+    tls: ssl.SSLContext | None = None,
+) -> uvicorn.Config:
+    """How the API is served: whose `X-Forwarded-For` is believed is said, or nobody's is; over TLS,
+    if there is a context for it.
+    """
     return uvicorn.Config(
         app,
         host=host,
@@ -219,4 +228,5 @@ def config(app: Any, host: str, port: int, trusted_proxies: str = "") -> uvicorn
         ws_per_message_deflate=False,
         ws_ping_interval=PING_INTERVAL_S,
         ws_ping_timeout=PING_TIMEOUT_S,
+        ssl_context_factory=None if tls is None else lambda _config, _usual: tls,
     )

@@ -59,10 +59,10 @@ class AsyncSyncClient(LocalClient):
         if setup.transport is not None:
             self._http = cast("AsyncTransport", setup.transport)
         else:
-            http = AsyncHttpTransport(setup.url, setup.token, on_token=setup.own)
+            http = AsyncHttpTransport(setup.url, setup.token, on_token=setup.own, tls=setup.tls)
             self._http = http
             if setup.options.live:
-                self._live = AsyncSocketConnection(setup.url, http.tokens)
+                self._live = AsyncSocketConnection(setup.url, http.tokens, tls=setup.tls)
         self._shell = Shell(setup)
         self._session = self._shell.session
         self._worker = ThreadPoolExecutor(1, "sync-client")

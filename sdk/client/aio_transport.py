@@ -34,6 +34,8 @@ from sdk.client.wire import (
 )
 
 if TYPE_CHECKING:
+    import ssl
+
     from websockets.asyncio.client import ClientConnection
 
 
@@ -70,13 +72,14 @@ class AsyncHttpTransport(Counted):
         seconds: float = limits.SECONDS_PER_REQUEST_DEFAULT,
         wire: httpx.AsyncBaseTransport | None = None,
         on_token: Callable[[str], None] = lambda _: None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         super().__init__()
         self._url = check_url(url) + SYNC_PATH
         self.tokens = AsyncTokens(token, on_token)
         self._format = format_of(encoding)
         self._client = httpx.AsyncClient(
-            headers=fixed_headers(self._format), transport=wire, **options(seconds)
+            headers=fixed_headers(self._format), transport=wire, **options(seconds, tls)
         )
         for name in NEEDLESS:
             del self._client.headers[name]
@@ -126,8 +129,10 @@ class AsyncSocketConnection(Counted):
         tokens: AsyncTokens,
         *,
         seconds: float = limits.SECONDS_PER_REQUEST_DEFAULT,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         super().__init__()
+        self._tls = tls
         self._url = connect_url(url)
         self._tokens = tokens
         self._seconds = seconds
@@ -162,7 +167,7 @@ class AsyncSocketConnection(Counted):
         from websockets.asyncio.client import connect
 
         with dialling(self._url):
-            return await connect(self._url, **connect_options(token))
+            return await connect(self._url, **connect_options(token, self._tls))
 
 
 class _TaskLine(Line):

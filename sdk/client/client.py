@@ -39,6 +39,8 @@ from sdk.client.transport import HttpTransport, Transport
 from sdk.client.wire import check_url
 
 if TYPE_CHECKING:
+    import ssl
+
     from sdk.client.aio import AsyncSyncClient
 
 
@@ -51,9 +53,11 @@ class SyncClient(LocalClient):
     """The conversations of one user on one device.
 
     `token` is the bearer token, or a function that gives one: it is called for the first request
-    and whenever the server refuses the one it gave. `store` is a file, made when absent, of this
-    user only, or `:memory:`. `user_id` is needed only if the token is no JSON Web Token with a
-    `sub`; `device_id` is drawn and kept in the store if it is not given.
+    and whenever the server refuses the one it gave. `ca_file` has the certificates, in PEM, of the
+    only authorities that may vouch for the server, in place of those that are trusted otherwise.
+    `store` is a file, made when absent, of this user only, or `:memory:`. `user_id` is needed only
+    if the token is no JSON Web Token with a `sub`; `device_id` is drawn and kept in the store if it
+    is not given.
 
     `live` says how `changes` and `follow` hear of news: `websocket`, over `/v1/connect`, or `poll`,
     by asking every `poll_s` seconds (which the other does, too, for conversations that do not
@@ -83,6 +87,7 @@ class SyncClient(LocalClient):
         url: str = "",
         *,
         token: TokenSource = "",
+        ca_file: str | os.PathLike[str] | None = None,
         store: str | os.PathLike[str] = "im.db",
         user_id: str | None = None,
         device_id: str | None = None,
@@ -113,6 +118,7 @@ class SyncClient(LocalClient):
         check_range("lease_s", lease_s, limits.LEASE_MS_MAX / 1_000, least=0)
         if transport is None:
             check_url(url)
+        tls = None if ca_file is None else _tls(url, ca_file)
         drawn = rng or random.Random()  # noqa: S311 (spreads retries, keeps no secret)
         opened = Store(store, user_id, device_id, now_ms=clock())
         chosen = Options(
@@ -125,7 +131,8 @@ class SyncClient(LocalClient):
         )
         listeners = (on_event,) if on_event is not None else ()
         setup = Setup(
-            opened, chosen, int(lease_s * 1_000), clock, drawn, listeners, url, token, transport
+            *(opened, chosen, int(lease_s * 1_000), clock, drawn, listeners),
+            *(url, token, transport, tls),
         )
         super().__init__(setup)
         self._pump = _pump_of(setup)
@@ -241,9 +248,17 @@ class SyncClient(LocalClient):
         self._pump.tell(Session.network_changed)
 
 
+def _tls(url: str, ca_file: str | os.PathLike[str]) -> ssl.SSLContext:
+    from sdk.client.tls import context_of  # its import takes 20 ms, and few need it here
+
+    return context_of(url, ca_file)
+
+
 def _pump_of(setup: Setup) -> Pump:
     if setup.transport is not None:
         return Pump(setup, cast("Transport", setup.transport), None)
-    http = HttpTransport(setup.url, setup.token, on_token=setup.own)
-    live = SocketConnection(setup.url, http.tokens) if setup.options.live else None
+    http = HttpTransport(setup.url, setup.token, on_token=setup.own, tls=setup.tls)
+    live = None
+    if setup.options.live:
+        live = SocketConnection(setup.url, http.tokens, tls=setup.tls)
     return Pump(setup, http, live)

@@ -13,7 +13,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from schemas.frames import ServerFrame
 from schemas.limits import ANSWER_BYTES_MAX
@@ -23,6 +23,9 @@ from sdk.client.errors import NetworkError
 from sdk.client.tokens import HeldToken
 from sdk.client.transport import Signal, not_reached
 from sdk.client.wire import Frames, refusal_of
+
+if TYPE_CHECKING:
+    import ssl
 
 
 class Line:
@@ -114,9 +117,10 @@ class Line:
                 answer.set_exception(self._ended)
 
 
-def connect_options(token: str) -> dict[str, Any]:
+def connect_options(token: str, tls: ssl.SSLContext | None) -> dict[str, Any]:
     """Options of both WebSocket clients."""
-    return {
+    believed = {} if tls is None else {"ssl": tls}
+    return believed | {
         "additional_headers": {"Authorization": f"Bearer {token}"},
         "compression": None,  # frames are compressed inside
         "open_timeout": limits.SECONDS_TO_CONNECT_DEFAULT,

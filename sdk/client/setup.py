@@ -15,6 +15,8 @@ from sdk.client.store import Store
 from sdk.client.tokens import TokenSource, user_of
 
 if TYPE_CHECKING:
+    import ssl
+
     from sdk.client.aio_transport import AsyncTransport
     from sdk.client.transport import Transport
 
@@ -24,6 +26,7 @@ class Setup:
     """The parts of a client. `clock` gives milliseconds since 1970, `rng` the jitter.
 
     `transport` is what the app brings instead of a server's `url` and a `token`, and closes itself.
+    `tls` is whom to believe, None: those whom the system does.
     """
 
     store: Store
@@ -35,6 +38,7 @@ class Setup:
     url: str = ""
     token: TokenSource = ""
     transport: Transport | AsyncTransport | None = None
+    tls: ssl.SSLContext | None = None
 
     def session(self) -> Session:
         """Make a session that works on the store."""

@@ -24,6 +24,8 @@ from sdk.client.transport import Signal
 from sdk.client.wire import answer_in, connect_url
 
 if TYPE_CHECKING:
+    import ssl
+
     from websockets.sync.client import ClientConnection
 
 
@@ -31,9 +33,15 @@ class SocketConnection(Counted):
     """One connection at a time; after `close`, or its end, `open` makes another."""
 
     def __init__(
-        self, url: str, tokens: Tokens, *, seconds: float = limits.SECONDS_PER_REQUEST_DEFAULT
+        self,
+        url: str,
+        tokens: Tokens,
+        *,
+        seconds: float = limits.SECONDS_PER_REQUEST_DEFAULT,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         super().__init__()
+        self._tls = tls
         self._url = connect_url(url)
         self._tokens = tokens
         self._seconds = seconds
@@ -67,7 +75,7 @@ class SocketConnection(Counted):
         from websockets.sync.client import connect
 
         with dialling(self._url):
-            dialled: Any = connect(self._url, **connect_options(token))
+            dialled: Any = connect(self._url, **connect_options(token, self._tls))
             socket: ClientConnection = dialled.__enter__()
         return socket
 

@@ -26,6 +26,8 @@ from sdk.client.traffic import Counted, Traffic
 from sdk.client.wire import SYNC_PATH, answer_of, body_of, check_url, fixed_headers
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx
 
 FORMATS: Final = {"msgpack": Format.MSGPACK, "json": Format.JSON}
@@ -67,7 +69,7 @@ class HttpTransport(Counted):
     `token` is the bearer token, or a function that gives one (`sdk.client.tokens`), and `on_token`
     is told each before it is used. `encoding` is how requests are written, and answers asked for:
     `json` is for looking at. `wire` replaces the way bytes travel (an `httpx.BaseTransport`), for
-    proxies and tests.
+    proxies and tests. `tls` is whom to believe (`sdk.client.tls`).
     """
 
     def __init__(
@@ -79,8 +81,10 @@ class HttpTransport(Counted):
         seconds: float = SECONDS_PER_REQUEST_DEFAULT,
         wire: httpx.BaseTransport | None = None,
         on_token: Callable[[str], None] = lambda _: None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         super().__init__()
+        self._tls = tls
         self._url = check_url(url) + SYNC_PATH
         self.tokens = Tokens(token, on_token)
         self._format = format_of(encoding)
@@ -115,7 +119,9 @@ class HttpTransport(Counted):
 
         if self._client is None:
             self._client = httpx.Client(
-                headers=fixed_headers(self._format), transport=self._wire, **options(self._seconds)
+                headers=fixed_headers(self._format),
+                transport=self._wire,
+                **options(self._seconds, self._tls),
             )
             for name in NEEDLESS:
                 del self._client.headers[name]
@@ -142,11 +148,12 @@ def format_of(encoding: str) -> Format:
     return FORMATS[encoding]
 
 
-def options(seconds: float) -> dict[str, Any]:
-    """Options of both HTTP clients."""
+def options(seconds: float, tls: ssl.SSLContext | None) -> dict[str, Any]:
+    """Options of both HTTP clients; without a context, httpx knows whom to believe."""
     import httpx
 
     return {
+        "verify": True if tls is None else tls,
         "timeout": httpx.Timeout(seconds, connect=min(seconds, SECONDS_TO_CONNECT_DEFAULT)),
         # A redirected request would hand the token to whoever the answer names.
         "follow_redirects": False,
@@ -155,7 +162,10 @@ def options(seconds: float) -> dict[str, Any]:
 
 def not_reached(url: str, error: Exception) -> NetworkError:
     """Build the error of a request or a connection that broke."""
-    return NetworkError(f"{url} was not reached: {str(error) or type(error).__name__}")
+    from sdk.client.tls import advice
+
+    why = str(error) or type(error).__name__
+    return NetworkError(f"{url} was not reached: {why}{advice(url, error)}")
 
 
 def check_room(read: int) -> None:

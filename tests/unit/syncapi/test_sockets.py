@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket as sockets
+import ssl
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any, Self
+from pathlib import Path
+from typing import Any, NamedTuple, Self
 
 import msgspec
 import pytest
@@ -19,6 +21,7 @@ from websockets.sync.client import connect as dial
 
 from infra.api_settings import LEEWAY_S
 from infra.settings import Settings, load
+from infra.tls import server_context
 from schemas.frames import ClientFrame, Problem, ServerFrame
 from schemas.limits import REQUEST_BYTES_MAX
 from schemas.protocol import SyncRequest
@@ -28,6 +31,7 @@ from syncapi.app import build
 from syncapi.auth import issue
 from syncapi.connections import IN_FLIGHT_MAX
 from syncapi.sockets import Server, config
+from tests.certificates import Authority
 from tests.unit.syncapi.support import Store
 from tests.unit.syncapi.test_service import joined
 
@@ -57,7 +61,8 @@ class Running:
         self.settings = settings
         self.app = build(settings, store)
         self.hub = self.app.state.hub
-        served = config(self.app, "127.0.0.1", 0, settings.api.trusted_proxies)
+        api = settings.api
+        served = config(self.app, "127.0.0.1", 0, api.trusted_proxies, server_context(api))
         self.server = Server(served, self.hub, drain_s)
         self.thread = threading.Thread(target=self.server.run)
 
@@ -82,7 +87,8 @@ class Running:
         return self.dial(additional_headers=headers, **options)
 
     def dial(self, **options: Any) -> ClientConnection:
-        url = f"ws://127.0.0.1:{self.port}/v1/connect"
+        scheme = "ws" if self.settings.api.tls_cert_file is None else "wss"
+        url = f"{scheme}://127.0.0.1:{self.port}/v1/connect"
         return dial(url, compression=None, close_timeout=2, **options)
 
 
@@ -195,11 +201,35 @@ def test_requests_under_way_end_with_their_connection() -> None:
 # Who does not read.
 
 
-def raw(api: Running, user: str, receive_bytes: int = 4_096) -> sockets.socket:
+class Spoken(NamedTuple):
+    """Settings of a server that speaks TLS, or not, and how a client speaks to it."""
+
+    api: dict[str, Any]
+    believing: ssl.SSLContext | None
+
+
+@pytest.fixture(params=["plain", "TLS"])
+def spoken(request: pytest.FixtureRequest, tmp_path: Path) -> Spoken:
+    if request.param == "plain":
+        return Spoken({}, None)
+    authority = Authority(tmp_path)
+    signed = authority.sign()
+    files = {"tls_cert_file": signed.certificate, "tls_key_file": signed.key}
+    return Spoken(files, authority.believing())
+
+
+def raw(
+    api: Running,
+    user: str,
+    receive_bytes: int = 4_096,
+    believing: ssl.SSLContext | None = None,
+) -> sockets.socket:
     """A connection whose socket takes little; its handshake is done."""
     sock = sockets.socket()
     sock.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, receive_bytes)
     sock.connect(("127.0.0.1", api.port))
+    if believing is not None:
+        sock = believing.wrap_socket(sock, server_hostname="127.0.0.1")
     sock.sendall(
         f"GET /v1/connect HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
         f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
@@ -213,10 +243,16 @@ def masked(opcode: Opcode, data: bytes) -> bytes:
     return Frame(opcode, data).serialize(mask=True)
 
 
-def test_a_reader_that_does_not_read_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reader_that_does_not_read_is_closed(
+    monkeypatch: pytest.MonkeyPatch, spoken: Spoken
+) -> None:
     monkeypatch.setattr(served, "SEND_TIMEOUT_S", 0.3)
     monkeypatch.setattr(served, "CLOSE_GRACE_S", 0.3)
-    with running() as api, raw(api, "many") as sock, api.connect() as other:
+    with (
+        running(**spoken.api) as api,
+        raw(api, "many", believing=spoken.believing) as sock,
+        api.connect(ssl=spoken.believing) as other,
+    ):
         mine = api.hub.users["many"][0]
         frame = masked(Opcode.TEXT, msgspec.json.encode(ClientFrame(1, LARGE)))
         sock.settimeout(5)
@@ -233,10 +269,15 @@ def test_a_reader_that_does_not_read_is_closed(monkeypatch: pytest.MonkeyPatch) 
         assert receive(other).answer is not None
 
 
-def test_a_reader_that_is_slow_but_reads_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reader_that_is_slow_but_reads_is_served(
+    monkeypatch: pytest.MonkeyPatch, spoken: Spoken
+) -> None:
     monkeypatch.setattr(served, "SEND_TIMEOUT_S", 0.3)
     monkeypatch.setattr(served, "SEND_PROGRESS_BYTES", 2_000)
-    with running() as api, raw(api, "many") as sock:
+    with (
+        running(**spoken.api) as api,
+        raw(api, "many", believing=spoken.believing) as sock,
+    ):
         mine = api.hub.users["many"][0]
         frame = masked(Opcode.TEXT, msgspec.json.encode(ClientFrame(1, LARGE)))
         sock.settimeout(5)
@@ -385,12 +426,15 @@ def fill(sock: sockets.socket, line: Any) -> None:
 
 @pytest.mark.parametrize("last", [masked(Opcode.CLOSE, b"\x03\xe8"), b"\xff\xff\xff\xff"])
 def test_a_line_that_is_closing_is_cut_though_the_rest_is_never_read(
-    last: bytes, monkeypatch: pytest.MonkeyPatch
+    last: bytes, monkeypatch: pytest.MonkeyPatch, spoken: Spoken
 ) -> None:
     monkeypatch.setattr(served, "CLOSE_GRACE_S", 0.3)
     # If the last frame waits unread behind others, it is the slow reader who is cut.
     monkeypatch.setattr(served, "SEND_TIMEOUT_S", 3.0)
-    with running() as api, raw(api, "many") as sock:
+    with (
+        running(**spoken.api) as api,
+        raw(api, "many", believing=spoken.believing) as sock,
+    ):
         (line,) = api.server.server_state.connections
         fill(sock, line)
         sock.sendall(last)
@@ -399,10 +443,13 @@ def test_a_line_that_is_closing_is_cut_though_the_rest_is_never_read(
 
 
 def test_a_server_ends_with_a_line_that_is_closing_and_not_read(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, spoken: Spoken
 ) -> None:
     monkeypatch.setattr(served, "SEND_TIMEOUT_S", 3.0)
-    with running() as api, raw(api, "many") as sock:
+    with (
+        running(**spoken.api) as api,
+        raw(api, "many", believing=spoken.believing) as sock,
+    ):
         (line,) = api.server.server_state.connections
         fill(sock, line)
         sock.sendall(masked(Opcode.CLOSE, b"\x03\xe8"))
