@@ -48,7 +48,7 @@ from infra.kafka.delivery import Delivery
 from infra.settings import Settings
 from schemas import topics
 from schemas.codec import decode_change
-from schemas.errors import DecodeError, PermanentError, RetryableError
+from schemas.errors import DecodeError, NewerRecordError, PermanentError, RetryableError
 from schemas.versions import version_of, window_start
 
 log = logging.getLogger("diffusion.materializer")
@@ -174,6 +174,14 @@ class Materializer:
             )
         try:
             change = decode_change(message.value())
+        except NewerRecordError as error:
+            # No dead letter: only our own workers write here, so this one is good, and newer than
+            # this program. Its partition waits; nothing of it is lost or told out of its place, and
+            # a materializer that knows the version goes on from here.
+            raise PermanentError(
+                f"Record {offset} of partition {partition} of {topics.CHANGES.name} cannot be "
+                f"applied: {error}. Nothing was lost: its partition waits for that."
+            ) from error
         except DecodeError as error:
             source = (topics.CHANGES.name, partition, offset)
             value = message.value() or b""

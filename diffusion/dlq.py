@@ -30,6 +30,7 @@ from schemas import topics
 from schemas.codec import CONVERSATION_EVENTS, USER_EVENTS, decode_change
 from schemas.errors import DecodeError, PermanentError
 from schemas.partitioner import partition_of
+from schemas.record_version import is_newer
 from sdk.backend.routes import routed
 
 GROUP: Final = "diffusion-dlq"
@@ -195,6 +196,9 @@ class DeadLetters:
         decoded = DECODERS[dead.topic].decode(value)
         if decoded.rejected:
             raise _still_dead(letter, decoded.rejected[0].reason)
+        if any(is_newer(event.v) for event in decoded.events):
+            # It would be written without the fields that are not known here.
+            raise _still_dead(letter, "it is newer than this program: replay it with a newer one")
         sent = [routed(event) for event in decoded.events]
         return [(partition_of(one.key, partitions), one.value) for one in sent]
 

@@ -8,6 +8,9 @@ again. Merge rules: sequences by the greatest, other cells by the `stamp` of the
 
 Every field has its range here too, although only our own stream stage writes these: a number that
 Cassandra has no room for would otherwise end every materializer that takes it, again and again.
+
+Versions of records are those of `schemas.record_version`. In every version `users` is a list of
+ids: the sync API reads nothing else, for its pokes.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from msgspec import Meta, Struct
 from schemas.events import ModuleOp
 from schemas.ids import ConversationId, ModuleItemId, ModuleName, SeqOrZero, UserId
 from schemas.limits import SEQ_MAX, STAMP_MAX, TIME_MS_MAX, USERS_PER_CHANGE_MAX
+from schemas.record_version import Versioned
 
 Users = Annotated[tuple[UserId, ...], Meta(min_length=1, max_length=USERS_PER_CHANGE_MAX)]
 Stamp = Annotated[int, Meta(ge=0, le=STAMP_MAX)]
@@ -26,7 +30,7 @@ Moment = Annotated[int, Meta(ge=0, le=TIME_MS_MAX)]
 ModeEpoch = Annotated[int, Meta(ge=0, le=SEQ_MAX)]
 
 
-class MessageChange(Struct, frozen=True, gc=False, tag="message", omit_defaults=True):
+class MessageChange(Versioned, frozen=True, gc=False, tag="message", omit_defaults=True):
     """A message for `users`. `sender_id`, when it is one of them, has thereby read up to
     `max_seq`.
     """
@@ -38,7 +42,7 @@ class MessageChange(Struct, frozen=True, gc=False, tag="message", omit_defaults=
     sender_id: UserId | None = None
 
 
-class ReadChange(Struct, frozen=True, gc=False, tag="read"):
+class ReadChange(Versioned, frozen=True, gc=False, tag="read"):
     """The users read up to `read_seq` inclusive; goes to the reader's own devices only."""
 
     conversation_id: ConversationId
@@ -63,7 +67,7 @@ class Deletion(Struct, frozen=True, gc=False):
     at_ms: Moment
 
 
-class StateChange(Struct, frozen=True, gc=False, tag="state", omit_defaults=True):
+class StateChange(Versioned, frozen=True, gc=False, tag="state", omit_defaults=True):
     """A change of what is the users' own in a conversation. Absent parts stay as they were.
 
     `stamp` orders membership (stamps of the conversation topic) and the flags (stamps of the user
@@ -85,7 +89,7 @@ class StateChange(Struct, frozen=True, gc=False, tag="state", omit_defaults=True
     mode_epoch: ModeEpoch = 0
 
 
-class ModuleChange(Struct, frozen=True, gc=False, tag="module"):
+class ModuleChange(Versioned, frozen=True, gc=False, tag="module"):
     """An item of a user module changed; of the same item the greatest `item_version` wins."""
 
     users: Users

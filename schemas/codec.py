@@ -3,6 +3,15 @@
 A write record is one JSON event or an array of events. An array is taken apart event by event when
 it does not decode as a whole, so that one bad event costs itself and not its neighbours, also one
 that is no JSON: a `NaN`, half of a surrogate pair, a hundred thousand brackets.
+
+Records of newer versions (`schemas.record_version`) that cannot be used:
+* A write event becomes a dead letter like any other bad one. It waits there for workers that know
+  it, at the price of its place among the others. It does not stop the worker, because everybody
+  who may write to the topic could then stop everybody's conversations by one wrong field; only
+  when most of what comes cannot be used, it does (`infra.kafka.dead_share`).
+* A change record is a `NewerRecordError`, because its readers must not go on without it.
+Both hold also for a type that is not known in a newer minor version: to pass it by would lose it.
+So a new type is read by all workers before anybody writes it.
 """
 
 from __future__ import annotations
@@ -16,9 +25,15 @@ from typing import Any, Final, Generic, TypeVar
 import msgspec
 
 from schemas.changes import Change
-from schemas.errors import DecodeError
+from schemas.errors import DecodeError, NewerRecordError
 from schemas.events import ConversationEvent, UserEvent, WriteEvent
 from schemas.limits import EVENT_RECORD_BYTES_MAX, EVENTS_PER_RECORD_MAX
+from schemas.record_version import refusal
+
+UPGRADE_WORKERS: Final = (
+    "upgrade the stream workers before the backends, and then replay it with `diffusion dlq replay`"
+)
+UPGRADE_MATERIALIZERS: Final = "upgrade the materializers before the stream workers"
 
 E = TypeVar("E")
 
@@ -72,15 +87,15 @@ class EventDecoder(Generic[E]):
                 return Decoded((self._one.decode(value),))
             events = self._many.decode(value)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            return self._apart(value, str(error))
+            return self._apart(value, error)
         if len(events) > EVENTS_PER_RECORD_MAX:
             return _refuse(value, f"the record holds more than {EVENTS_PER_RECORD_MAX} events")
         return Decoded(events)
 
-    def _apart(self, value: bytes, reason: str) -> Decoded[E]:
+    def _apart(self, value: bytes, whole: Exception) -> Decoded[E]:
         raw = _elements(value)
         if raw is None:
-            return _refuse(value, reason)
+            return _refuse(value, _reason(value, whole))
         if len(raw) > EVENTS_PER_RECORD_MAX:
             return _refuse(value, f"the record holds more than {EVENTS_PER_RECORD_MAX} events")
         events: list[E] = []
@@ -89,7 +104,8 @@ class EventDecoder(Generic[E]):
             try:
                 events.append(self._one.decode(item))
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-                rejected.append(Rejected(index, str(error), bytes(item)))
+                found = bytes(item)
+                rejected.append(Rejected(index, _reason(found, error), found))
         return Decoded(events, rejected)
 
 
@@ -132,6 +148,10 @@ def _by_shape(value: bytes) -> list[bytes] | None:
     return [*found, text[begin:end].strip(_SPACES)]
 
 
+def _reason(value: bytes, error: Exception) -> str:
+    return refusal(value, str(error), UPGRADE_WORKERS) or str(error)
+
+
 def _refuse(value: bytes, reason: str) -> Decoded[Any]:
     return Decoded((), (Rejected(None, reason, value),))
 
@@ -159,10 +179,15 @@ def encode_change(change: Change) -> bytes:
 
 
 def decode_change(value: bytes | None) -> Change:
-    """Decode one change record; raises `DecodeError` with the reason."""
+    """Decode one change record; raises `DecodeError` with the reason, `NewerRecordError` for one
+    that a newer program wrote.
+    """
     if not value:
         raise DecodeError("the change record is empty")
     try:
         return _change_decoder.decode(value)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        newer = refusal(value, str(error), UPGRADE_MATERIALIZERS)
+        if newer is not None:
+            raise NewerRecordError(newer) from error
         raise DecodeError(str(error)) from error

@@ -3,6 +3,7 @@
     DiffusionError
     ├── InputError          the other side sent what the contract does not allow
     │   ├── DecodeError     bytes that are not a record of this contract
+    │   │   └── NewerRecordError  a record of a version that this program does not know yet
     │   ├── UnreadableError  a body or frame of the sync protocol that cannot be read
     │   ├── TooLargeError   a body or frame above its bound, packed or unpacked
     │   ├── UnsupportedVersionError  a protocol version that this side does not speak
@@ -27,6 +28,10 @@ class InputError(DiffusionError):
 
 class DecodeError(InputError):
     """Bytes that are not a record of this contract; the message says where and why."""
+
+
+class NewerRecordError(DecodeError):
+    """A record that says it is newer than this program; the message says what to upgrade."""
 
 
 class UnreadableError(InputError):

@@ -7,14 +7,15 @@ Conversation-keyed (`im.conversation-writes.v1`): `Message`, `MembersJoined`, `M
 A record carries one event or an array of events. All events of a conversation (of a user) must
 reach the same partition in the order in which they happened. Delivery may repeat and, within one
 conversation, messages may even arrive out of order: sequence numbers merge by the greatest.
-Unknown fields are ignored, so that a newer backend can talk to an older engine.
+Unknown fields are ignored, so that a newer backend can talk to an older engine; an event that an
+older one must not take for what it knows says so by its `v` (`schemas.record_version`).
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Literal, TypeAlias
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
 from schemas import limits
 from schemas.ids import (
@@ -26,6 +27,7 @@ from schemas.ids import (
     TimeMs,
     UserId,
 )
+from schemas.record_version import Versioned
 
 Members = Annotated[tuple[UserId, ...], Meta(min_length=1, max_length=limits.MEMBERS_PER_EVENT_MAX)]
 OneToOneMembers = Annotated[
@@ -36,7 +38,7 @@ DiffusionOverride = Literal["auto", "always_write", "always_read"]
 ModuleOp = Literal["insert", "update", "delete"]
 
 
-class Message(Struct, frozen=True, gc=False, tag="message", omit_defaults=True):
+class Message(Versioned, frozen=True, gc=False, tag="message", omit_defaults=True):
     """A stored message. `seq` is its place in its conversation, from 1; a sequence never restarts.
 
     `members` names the one or two users of a one-to-one chat, whose ids cannot be read out of the
@@ -52,7 +54,7 @@ class Message(Struct, frozen=True, gc=False, tag="message", omit_defaults=True):
     members: OneToOneMembers | None = None
 
 
-class MembersJoined(Struct, frozen=True, gc=False, tag="members_joined", omit_defaults=True):
+class MembersJoined(Versioned, frozen=True, gc=False, tag="members_joined", omit_defaults=True):
     """Users joined. `seq` is the conversation's last sequence at that moment, 0 if it has none.
 
     `history` false hides what was written before: their `min_seq` becomes `seq + 1`.
@@ -65,7 +67,7 @@ class MembersJoined(Struct, frozen=True, gc=False, tag="members_joined", omit_de
     history: bool = True
 
 
-class MembersLeft(Struct, frozen=True, gc=False, tag="members_left", omit_defaults=True):
+class MembersLeft(Versioned, frozen=True, gc=False, tag="members_left", omit_defaults=True):
     """Users left, were removed, or (`dismiss`) the group ended for them.
 
     `seq` is the last sequence they may still see. The conversation stays in their list, frozen
@@ -80,7 +82,7 @@ class MembersLeft(Struct, frozen=True, gc=False, tag="members_left", omit_defaul
 
 
 class ConversationSettings(
-    Struct, frozen=True, gc=False, tag="conversation_settings", omit_defaults=True
+    Versioned, frozen=True, gc=False, tag="conversation_settings", omit_defaults=True
 ):
     """Settings of the conversation itself: how it is diffused, against what the policy would
     say.
@@ -90,7 +92,7 @@ class ConversationSettings(
     diffusion: DiffusionOverride
 
 
-class Read(Struct, frozen=True, gc=False, tag="read", omit_defaults=True):
+class Read(Versioned, frozen=True, gc=False, tag="read", omit_defaults=True):
     """A user has read up to `read_seq` inclusive, on some device. Never goes back."""
 
     user_id: UserId
@@ -99,7 +101,7 @@ class Read(Struct, frozen=True, gc=False, tag="read", omit_defaults=True):
 
 
 class UserConversationSettings(
-    Struct, frozen=True, gc=False, tag="conversation_settings", omit_defaults=True
+    Versioned, frozen=True, gc=False, tag="conversation_settings", omit_defaults=True
 ):
     """A user's settings for one conversation; an absent field stays as it was."""
 
@@ -110,7 +112,7 @@ class UserConversationSettings(
 
 
 class ConversationCleared(
-    Struct, frozen=True, gc=False, tag="conversation_cleared", omit_defaults=True
+    Versioned, frozen=True, gc=False, tag="conversation_cleared", omit_defaults=True
 ):
     """A user cleared the history: only messages from `min_seq` inclusive on are his. Never goes
     back.
@@ -122,7 +124,7 @@ class ConversationCleared(
 
 
 class ConversationDeleted(
-    Struct, frozen=True, gc=False, tag="conversation_deleted", omit_defaults=True
+    Versioned, frozen=True, gc=False, tag="conversation_deleted", omit_defaults=True
 ):
     """A user deleted the conversation from his list when `deleted_seq` was its last sequence.
 
@@ -135,7 +137,7 @@ class ConversationDeleted(
     at_ms: TimeMs
 
 
-class ModuleChanged(Struct, frozen=True, gc=False, tag="module_changed", omit_defaults=True):
+class ModuleChanged(Versioned, frozen=True, gc=False, tag="module_changed", omit_defaults=True):
     """An item of another module of the user changed: friends, blacklist, folders, profile, ..."""
 
     user_id: UserId
@@ -145,7 +147,7 @@ class ModuleChanged(Struct, frozen=True, gc=False, tag="module_changed", omit_de
     version: SeqOrZero
 
 
-class Reconsider(Struct, frozen=True, gc=False, tag="reconsider"):
+class Reconsider(Versioned, frozen=True, gc=False, tag="reconsider"):
     """Decide anew how the conversation is diffused, now. The engine's own: its sweep writes it for
     a conversation that should return without a message, so that the decision has a place among the
     writes. A backend has no need of it, and no harm comes of it.

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, NamedTuple
 from infra.cassandra.schema import migrations
 
 _TABLE = re.compile(r"CREATE TABLE IF NOT EXISTS (\w+) \(")
-_ALTER = re.compile(r"ALTER TABLE (\w+) ADD \(")
+_ALTER = re.compile(r"ALTER TABLE (\w+) ADD IF NOT EXISTS \(")
 _COLUMN = re.compile(r"^    (\w+) (?:text|bigint|int|tinyint|boolean|double)\b", re.MULTILINE)
 _LITERALS: Final = {"true": True, "false": False}
 _KEY = re.compile(r"PRIMARY KEY \(\((.+)\)$", re.MULTILINE)

@@ -1,8 +1,17 @@
-"""The schema: numbered migrations, forward only.
+"""The schema: numbered migrations, forward only, one number a release.
 
-`SCHEMA_VERSION` is what this code writes; `SCHEMA_COMPAT_VERSION` the oldest code version that may
-still run against it. 1: the first tables. 2: activity of conversations. 3: pinned lists,
-notes of devices.
+`SCHEMA_VERSION` is what this code needs. Tables of the next number are used, too, so that programs
+of two neighbouring releases run side by side; older ones, and newer by more, are refused.
+`SCHEMA_COMPAT_VERSION` is the oldest code version that may still run against the tables: from
+version 4 on the one before, at most.
+
+So that old programs live with new tables, a migration only adds: tables, and columns which programs
+that do not know them leave alone and whose absence means what it meant before. What is to go is
+first no longer read or written by a release, and goes with the one after that. A migration that was
+released is not changed any more (tests hold the files to that), and its statements may be repeated,
+so that a migration which was interrupted is begun anew.
+
+1: the first tables. 2: activity of conversations. 3: pinned lists, notes of devices.
 """
 
 from __future__ import annotations
@@ -12,12 +21,17 @@ from collections.abc import Callable
 from importlib.resources import files
 from typing import Final
 
+from infra.cassandra import schema_lock
 from infra.cassandra.session import Session
 from infra.settings import CassandraSettings
 from schemas.errors import PermanentError
 
 SCHEMA_VERSION: Final = 3
 SCHEMA_COMPAT_VERSION: Final = 3
+
+NEWER_MAX: Final = 1
+"""How many versions ahead of this code the tables may be. What is added may be there unused; what
+this code uses may be gone two releases later."""
 
 SELECT_VERSION: Final = "SELECT version, compat_version FROM ks.schema_versions WHERE id = 1"
 
@@ -39,7 +53,11 @@ def migrations() -> list[tuple[int, list[str]]]:
 
 
 def migrate(settings: CassandraSettings, on_progress: Callable[[str], None]) -> int:
-    """Create the keyspace and bring it to `SCHEMA_VERSION`; returns the version found before."""
+    """Create the keyspace and bring it to `SCHEMA_VERSION`; returns the version found before.
+
+    Two at once do it once. Raises `RetryableError` when Cassandra is away or its nodes do not
+    agree.
+    """
     session = Session(settings)
     try:
         session.run_ddl(
@@ -47,27 +65,35 @@ def migrate(settings: CassandraSettings, on_progress: Callable[[str], None]) -> 
             f"{{'class': 'NetworkTopologyStrategy', '{settings.local_datacenter}': "
             f"{settings.replication_factor}}}"
         )
-        session.run_ddl(
-            f"CREATE TABLE IF NOT EXISTS {settings.keyspace}.schema_versions "
-            "(id int PRIMARY KEY, version int, compat_version int)"
-        )
-        before = _version(session)
-        # Migrations name their tables without a keyspace; only this session, which ends here, uses
-        # one.
-        session.run_ddl(f"USE {settings.keyspace}")
-        for number, statements in migrations():
-            if number <= before:
-                continue
-            on_progress(f"migration {number:03}")
-            for statement in statements:
-                session.run_ddl(statement)
-            session.run_ddl(
-                f"INSERT INTO {settings.keyspace}.schema_versions (id, version, compat_version) "
-                f"VALUES (1, {number}, {SCHEMA_COMPAT_VERSION})"
-            )
-        return before
+        session.run_ddl(schema_lock.create(settings.keyspace))
+        with schema_lock.held(session, on_progress) as keep:
+            return _migrate(session, settings.keyspace, keep, on_progress)
     finally:
         session.close()
+
+
+def _migrate(
+    session: Session, keyspace: str, keep: Callable[[], None], on_progress: Callable[[str], None]
+) -> int:
+    session.run_ddl(
+        f"CREATE TABLE IF NOT EXISTS {keyspace}.schema_versions "
+        "(id int PRIMARY KEY, version int, compat_version int)"
+    )
+    before = _version(session)
+    # Migrations name their tables without a keyspace; only this session, which ends here, uses one.
+    session.run_ddl(f"USE {keyspace}")
+    for number, statements in migrations():
+        if number <= before:
+            continue
+        on_progress(f"migration {number:03}")
+        for statement in statements:
+            keep()
+            session.run_ddl(statement)
+        session.run_ddl(
+            f"INSERT INTO {keyspace}.schema_versions (id, version, compat_version) "
+            f"VALUES (1, {number}, {SCHEMA_COMPAT_VERSION})"
+        )
+    return before
 
 
 def open_session(settings: CassandraSettings) -> Session:
@@ -94,12 +120,21 @@ def _check(session: Session, settings: CassandraSettings) -> None:
         )
     rows = session.read(SELECT_VERSION)
     version, compat = rows[0] if rows else (0, 0)
-    if version < SCHEMA_VERSION or compat > SCHEMA_VERSION:
-        advice = "Run `diffusion migrate`." if version < SCHEMA_VERSION else "Update this program."
-        raise SchemaError(
-            f"Keyspace {settings.keyspace} is at schema version {version}, this program needs "
-            f"{SCHEMA_VERSION}. {advice}"
+    reason = refusal(version, compat)
+    if reason is not None:
+        raise SchemaError(f"Keyspace {settings.keyspace} is at schema version {version}, {reason}")
+
+
+def refusal(version: int, compat_version: int) -> str | None:
+    """Why this program does not use tables of these versions, and what to do; None if it does."""
+    if version < SCHEMA_VERSION:
+        return f"this program needs {SCHEMA_VERSION}. Run `diffusion migrate`."
+    if version > SCHEMA_VERSION + NEWER_MAX or compat_version > SCHEMA_VERSION:
+        return (
+            f"this program knows {SCHEMA_VERSION}, and is too old for it. Upgrade this program; to "
+            "go through several releases without a stop, take them one by one."
         )
+    return None
 
 
 def _version(session: Session) -> int:

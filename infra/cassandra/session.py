@@ -184,11 +184,18 @@ class Session:
             raise translate(error) from error
 
     def run_ddl(self, cql: str) -> list[Row]:
-        """Run a statement that is not prepared: migrations only."""
+        """Run a statement that is not prepared: migrations only. Returns when all nodes have it."""
         try:
-            return list(self._session.execute(cql, timeout=60.0))
+            found = self._session.execute(cql, timeout=60.0)
+            rows = list(found)
         except Exception as error:
             raise translate(error) from error
+        if not found.response_future.is_schema_agreed:
+            raise StoreUnavailable(
+                "The nodes of Cassandra do not agree on the schema yet. See that all of them are "
+                "up, and run `diffusion migrate` again: it goes on where it was."
+            )
+        return rows
 
     # Reading.
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 import msgspec
-from msgspec import Struct
+
+from schemas.errors import DecodeError
+from schemas.record_version import Versioned, refusal
+
+UPGRADE: Final = "use the `diffusion` of the workers that wrote it"
 
 MAX_VALUE_BYTES: Final = 600_000
 """Base64 makes 4 bytes of 3: a letter stays under Kafka's default 1 MiB. Longer values are cut, and
@@ -14,7 +18,7 @@ MAX_VALUE_BYTES: Final = 600_000
 REASON_CHARS_MAX: Final = 1_000
 
 
-class DeadLetter(Struct, frozen=True):
+class DeadLetter(Versioned, frozen=True):
     """One record, or one event of it (`index`), that could not be used. `value` is Base64 in
     JSON.
     """
@@ -52,5 +56,9 @@ def encode(dead: DeadLetter) -> bytes:
 
 
 def decode(value: bytes) -> DeadLetter:
-    """Decode a letter; raises `msgspec.MsgspecError`."""
-    return msgspec.json.decode(value, type=DeadLetter)
+    """Decode a letter; raises `DecodeError` with the reason."""
+    try:
+        return msgspec.json.decode(value, type=DeadLetter)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        newer = refusal(value, str(error), UPGRADE)
+        raise DecodeError(f"A dead letter cannot be read: {newer or error}.") from error

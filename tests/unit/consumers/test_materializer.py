@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 from confluent_kafka import TIMESTAMP_CREATE_TIME, KafkaError, KafkaException, TopicPartition
 from prometheus_client import REGISTRY
@@ -113,6 +114,29 @@ def test_a_log_that_cannot_be_read_stops_it_before_anything_is_written() -> None
     with pytest.raises(TooManyDead):
         materializer_on(cells, consumer, log).apply([*records(), *flood])
     assert (cells.writes, consumer.committed, log.records) == ([], {}, [])
+
+
+@pytest.mark.parametrize("newer", [{"v": "2.0"}, {"v": "1.1", "type": "reaction"}], ids=str)
+def test_a_change_of_a_newer_program_stops_the_materializer_and_loses_nothing(
+    newer: dict[str, str],
+) -> None:
+    cells, consumer, log = Cells(), ScriptedConsumer(), Log()
+    change = ReadChange(GROUP, ("ann",), 1)
+    theirs = msgspec.json.encode(msgspec.to_builtins(change) | newer)
+    batch = [Record(change, offset=0), Record(theirs, offset=1), Record(change, offset=2)]
+    with pytest.raises(
+        PermanentError, match=r"Record 1 of partition 0 .* upgrade the materializers"
+    ):
+        materializer_on(cells, consumer, log).apply(batch)
+    assert (cells.writes, consumer.committed, log.records) == ([], {}, [])
+
+
+def test_a_change_of_a_newer_minor_version_is_applied() -> None:
+    cells, consumer, log = Cells(), ScriptedConsumer(), Log()
+    change = msgspec.to_builtins(ReadChange(GROUP, ("ann",), 1, v="1.1")) | {"hint": 5}
+    materializer_on(cells, consumer, log).apply([Record(msgspec.json.encode(change))])
+    assert ("ann", T0, GROUP) in cells.table("changes_by_user")
+    assert (consumer.committed, log.records) == ({0: 1}, [])
 
 
 def test_a_dead_letter_that_is_not_delivered_is_not_committed() -> None:

@@ -7,6 +7,7 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from schemas import changes as change_types
 from schemas import events as event_types
@@ -29,7 +30,7 @@ from schemas.codec import (
     encode_event,
     join_events,
 )
-from schemas.errors import DecodeError
+from schemas.errors import DecodeError, NewerRecordError
 from schemas.events import (
     ConversationCleared,
     ConversationDeleted,
@@ -343,3 +344,70 @@ def test_a_change_has_at_most_so_many_users() -> None:
     assert decode_change(encode_change(ReadChange("c", users, 1)))
     with pytest.raises(DecodeError):
         decode_change(encode_change(ReadChange("c", (*users, "x"), 1)))
+
+
+# Records of other versions.
+
+ADVICE = "upgrade the stream workers before the backends"
+
+
+def said(record: Change | WriteEvent, v: object, **more: object) -> bytes:
+    """A record as a program of another version might write it."""
+    return msgspec.json.encode(msgspec.to_builtins(record) | {"v": v} | more)
+
+
+@pytest.mark.parametrize("record", [*CONVERSATION_KEYED, *USER_KEYED, *CHANGES], ids=repr)
+def test_a_record_of_the_oldest_version_does_not_say_so(record: Change | WriteEvent) -> None:
+    assert "v" not in orjson.loads(msgspec.json.encode(record))
+
+
+@pytest.mark.parametrize("event", USER_KEYED, ids=repr)
+def test_a_newer_minor_version_is_read_and_what_is_not_known_is_passed_by(
+    event: WriteEvent,
+) -> None:
+    decoded = USER_EVENTS.decode(said(event, "1.7", colour="red", parts=[{"deep": 1}]))
+    assert (list(decoded.events), list(decoded.rejected)) == ([replace(event, v="1.7")], [])
+
+
+@pytest.mark.parametrize("v", ["2.0", "2.13", "10.0"])
+def test_a_newer_major_version_is_refused_also_if_it_decodes(v: str) -> None:
+    ours, theirs = encode_event(READ), said(READ, v)
+    decoded = USER_EVENTS.decode(join_events([ours, theirs, ours]))
+    assert list(decoded.events) == [READ, READ]
+    (rejected,) = decoded.rejected
+    assert (rejected.index, rejected.value) == (1, theirs)
+    assert rejected.reason.startswith(f"version {v} is newer than 1.0, which this program knows: ")
+    assert ADVICE in rejected.reason
+    assert USER_EVENTS.decode(theirs).rejected == (Rejected(None, rejected.reason, theirs),)
+
+
+@pytest.mark.parametrize("change", [{"type": "typing"}, {"read_seq": {"all": True}}], ids=str)
+def test_what_is_not_understood_of_a_newer_minor_version_is_kept_with_what_to_do(
+    change: dict[str, object],
+) -> None:
+    (rejected,) = USER_EVENTS.decode(said(READ, "1.1", **change)).rejected
+    assert rejected.reason.startswith("version 1.1 is newer than 1.0, which this program knows (")
+    assert ADVICE in rejected.reason
+    for same in ({"type": "typing"}, {"v": "1.0", "type": "typing"}):
+        (rejected,) = USER_EVENTS.decode(orjson.dumps({**plain(READ), **same})).rejected  # type: ignore[dict-item]
+        assert ADVICE not in rejected.reason
+
+
+@pytest.mark.parametrize(
+    "v", ["", "1", "1.", "1.00", "01.0", "0.9", "1.0.0", "1.99999", "x", 1, 1.0, None]
+)
+def test_what_is_no_version_is_refused_and_nobody_is_told_to_upgrade(v: object) -> None:
+    (rejected,) = USER_EVENTS.decode(said(READ, v)).rejected
+    assert "$.v" in rejected.reason
+    assert ADVICE not in rejected.reason
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=repr)
+def test_a_change_of_a_newer_version_is_read_or_its_readers_are_told(change: Change) -> None:
+    assert decode_change(said(change, "1.2", hint=5)) == replace(change, v="1.2")
+    for newer in (said(change, "2.0"), said(change, "1.2", type="reaction")):
+        with pytest.raises(NewerRecordError, match="upgrade the materializers before the stream"):
+            decode_change(newer)
+    with pytest.raises(DecodeError) as caught:
+        decode_change(said(change, "1.0", type="reaction"))
+    assert not isinstance(caught.value, NewerRecordError)

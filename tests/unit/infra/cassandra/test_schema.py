@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import inspect
 import pkgutil
 import re
 from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -15,12 +18,37 @@ from hypothesis import strategies as st
 import infra.cassandra
 from infra.cassandra import yardstick
 from infra.cassandra.schema import (
+    NEWER_MAX,
     SCHEMA_COMPAT_VERSION,
     SCHEMA_VERSION,
     _statements,
     migrations,
+    refusal,
 )
 from tests.unit.infra.cassandra.support import TABLES
+
+ROOT = Path(infra.cassandra.__file__).parents[2]
+
+VERSION_OF_FIRST_RELEASE = 3
+"""Nothing older was released, and nothing older can use its tables."""
+
+RELEASED = {
+    "001_create_tables.cql": "56c1636f8079ad0ef4834610e1c01d63c90e716fad7108e7f7c4790ec496b9dc",
+    "002_add_activity.cql": "b00440434eccdc0ad5524dd43779dadaa6cecc8ef9edbde0f220b896d8136d83",
+    "003_add_pins_and_devices.cql": "0207a38b5720c3920138ccb2f4b91c7bf5b1d3cbd8cce1ee62bb1424502006f8",
+}
+"""SHA-256 of each migration that was released. Released ones never change; new ones are added."""
+
+TAKEN_AWAY: dict[str, str] = {}
+"""Statements of migrations that take away, each with the release from which on nobody reads what
+goes: the one before the migration's at the latest."""
+
+ADDS = re.compile(
+    r"CREATE TABLE IF NOT EXISTS \w+ \(|ALTER TABLE \w+ ADD IF NOT EXISTS \([^()]+\)$"
+)
+
+BOOKKEEPING = ("schema_versions", "schema_locks")
+"""Tables of no migration: they tell of migrations."""
 
 
 def test_migrations_are_numbered_from_one_to_the_version_of_this_code() -> None:
@@ -28,11 +56,64 @@ def test_migrations_are_numbered_from_one_to_the_version_of_this_code() -> None:
     assert 1 <= SCHEMA_COMPAT_VERSION <= SCHEMA_VERSION
 
 
+def test_from_the_next_version_on_the_programs_of_the_one_before_go_on() -> None:
+    before = max(VERSION_OF_FIRST_RELEASE, SCHEMA_VERSION - NEWER_MAX)
+    assert before >= SCHEMA_COMPAT_VERSION
+
+
 def test_every_statement_makes_something_and_none_takes_away() -> None:
+    """And may be repeated: a migration that was interrupted is begun anew."""
     for _, statements in migrations():
         assert statements
         for statement in statements:
-            assert re.match(r"(CREATE TABLE IF NOT EXISTS|ALTER TABLE \w+ ADD)\b", statement)
+            assert ADDS.match(statement) or statement in TAKEN_AWAY, statement
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "ALTER TABLE inbox DROP muted",
+        "ALTER TABLE inbox RENAME muted TO quiet",
+        "ALTER TABLE inbox ADD IF NOT EXISTS (a int) WITH gc_grace_seconds = 1",
+        "ALTER TABLE inbox WITH gc_grace_seconds = 1",
+        "ALTER TABLE inbox ADD (starred boolean)",
+        "CREATE TABLE things (id int PRIMARY KEY)",
+        "DROP TABLE inbox",
+        "TRUNCATE inbox",
+    ],
+)
+def test_what_takes_away_or_cannot_be_repeated_would_be_found(statement: str) -> None:
+    assert not ADDS.match(statement)
+
+
+def test_released_migrations_are_as_they_were() -> None:
+    folder = files("infra.cassandra").joinpath("migrations")
+    found = {
+        entry.name: hashlib.sha256(entry.read_bytes()).hexdigest()
+        for entry in folder.iterdir()
+        if entry.name in RELEASED
+    }
+    assert found == RELEASED, "write a new migration, and leave released ones as they are"
+    newer = {number for number, _ in migrations()} - {int(name[:3]) for name in RELEASED}
+    assert len(newer) <= NEWER_MAX, "one migration a release: list the released ones"
+
+
+@pytest.mark.parametrize(
+    ("ahead", "compat_ahead", "advice"),
+    [
+        (0, 0, None),
+        (1, 0, None),
+        (1, -1, None),
+        (1, 1, "Upgrade this program"),
+        (2, 0, "Upgrade this program"),
+        (-1, -1, "diffusion migrate"),
+    ],
+)
+def test_tables_one_version_ahead_are_used_and_others_are_refused(
+    ahead: int, compat_ahead: int, advice: str | None
+) -> None:
+    reason = refusal(SCHEMA_VERSION + ahead, SCHEMA_VERSION + compat_ahead)
+    assert reason is None if advice is None else advice in reason
 
 
 def test_no_statement_is_cut_in_its_middle() -> None:
@@ -87,7 +168,7 @@ def test_no_statement_deletes_and_every_write_says_its_timestamp(name: str, cql:
     """A delete at the default timestamp would hide every later write: theirs are sequences."""
     assert "DELETE" not in cql
     assert "TRUNCATE" not in cql
-    if "UPDATE" in cql:
+    if "UPDATE" in cql and " ks.schema_locks " not in cql:
         assert "TIMESTAMP ?" in cql
     if "INSERT" in cql:
         assert cql.endswith("IF NOT EXISTS"), "only epochs are inserted, once"
@@ -96,8 +177,28 @@ def test_no_statement_deletes_and_every_write_says_its_timestamp(name: str, cql:
 @pytest.mark.parametrize(("name", "cql"), list(texts()), ids=lambda value: value[:50])
 def test_every_statement_names_a_table_and_columns_that_there_are(name: str, cql: str) -> None:
     table = re.search(r" ks\.(\w+)", cql)[1]
-    if table == "schema_versions":
+    if table in BOOKKEEPING:
         return
     known = {*TABLES[table].columns, *TABLES[table].key}
     words = set(re.findall(r"\b[a-z_]+\b", cql)) - {table, "ks", "true", "false", "count"}
     assert words <= known
+
+
+@pytest.mark.parametrize(("name", "cql"), list(texts()), ids=lambda value: value[:50])
+def test_every_statement_names_its_columns(name: str, cql: str) -> None:
+    """So that a column which a newer release adds changes nothing for it."""
+    assert "*" not in cql
+    if "INSERT" in cql:
+        assert re.match(r"INSERT INTO ks\.\w+ \([a-z_, ]+\) VALUES", cql)
+
+
+def test_nobody_else_reads_or_inserts_without_naming_columns() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}: {match[0]}"
+        for package in ("infra", "streams", "consumers", "syncapi", "diffusion", "sdk")
+        for path in (ROOT / package).rglob("*.py")
+        for match in re.finditer(
+            r"(?i:SELECT)\s+\*|INSERT( OR \w+)? INTO \S+ +VALUES", path.read_text()
+        )
+    ]
+    assert found == []

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from infra.kafka.dead_letters import (
     MAX_VALUE_BYTES,
@@ -15,6 +16,7 @@ from infra.kafka.dead_letters import (
     encode,
     letter,
 )
+from schemas.errors import DecodeError
 
 SOURCE = ("im.user-writes.v1", 3, 44)
 MESSAGE_BYTES_MAX = 1_048_576
@@ -43,5 +45,14 @@ def test_the_largest_letter_fits_a_record(character: str) -> None:
 
 
 def test_what_is_no_letter_is_refused() -> None:
-    with pytest.raises(msgspec.MsgspecError):
+    with pytest.raises(DecodeError, match="missing required field"):
         decode(b"{}")
+
+
+def test_a_letter_of_a_newer_version_is_read_or_says_whose_it_is() -> None:
+    made = letter(SOURCE, 3, "why", b"x", 99)
+    minor = msgspec.to_builtins(made) | {"v": "1.7", "found_by": "a newer worker"}
+    assert decode(msgspec.json.encode(minor)) == replace(made, v="1.7")
+    major = msgspec.to_builtins(made) | {"v": "2.0"}
+    with pytest.raises(DecodeError, match=r"version 2\.0 is newer than 1\.0.*use the `diffusion`"):
+        decode(msgspec.json.encode(major))
