@@ -116,6 +116,20 @@ def test_letters_that_can_be_used_now_are_replayed_in_order_up_to_the_first_that
     assert letters.replay(WRITES, first + 4) == 0, "nothing is left"
 
 
+@pytest.mark.parametrize(
+    ("v", "why"), [("1.7", "replay it with a newer one"), ("2.0", "upgrade the stream workers")]
+)
+def test_a_letter_of_a_newer_release_waits_for_a_newer_program(
+    system: System, letters: DeadLetters, v: str, why: str
+) -> None:
+    """The first could be read, and would be written again without what is not known here."""
+    put(system, USER_WRITES, encode_event(Read("ann", "sg_1", 1, v=v)))
+    line = letters.line(USER_WRITES)
+    with pytest.raises(StillDead, match=why):
+        letters.replay(USER_WRITES, line.end)
+    assert letters.line(USER_WRITES).waiting == 1
+
+
 def test_a_change_is_replayed_into_its_partition(
     system: System, letters: DeadLetters, unique: Callable[[str], str]
 ) -> None:

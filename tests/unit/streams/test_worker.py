@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from prometheus_client import REGISTRY
 
 from infra.cassandra.topic_epochs import Epoch
@@ -130,6 +131,20 @@ def test_a_bad_event_costs_itself_and_not_its_neighbours() -> None:
     assert (dead.topic, dead.partition, dead.offset, dead.index) == (USERS, 5, 0, 1)
     assert dead.value == b'{"type":"dance"}'
     assert dead.at_ms == T0
+
+
+def test_an_event_of_a_newer_release_waits_with_what_to_do_and_the_others_go_on() -> None:
+    sink = Kept()
+    event = Read("ann", "sg_1", 3)
+    newer = encode_event(replace(event, v="2.0"))
+    minor = encode_event(replace(event, v="1.7"))
+    process(users(sink), USERS, join_events([minor, newer]), newer, encode_event(event))
+    assert sink.changes == [ReadChange("sg_1", ("ann",), 3)] * 2
+    assert [(one.offset, one.index, one.value) for one in sink.dead] == [
+        (0, 1, newer),
+        (1, None, newer),
+    ]
+    assert all("upgrade the stream workers before" in one.reason for one in sink.dead)
 
 
 @pytest.mark.parametrize(
