@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -77,7 +77,8 @@ def test_another_waits_until_it_is_given_back(cell: OneCell) -> None:
 
 
 def test_the_lock_of_one_that_was_killed_expires(cell: OneCell) -> None:
-    held(cell, silent).__enter__()
+    killed = held(cell, silent)
+    killed.__enter__()
     with held(cell, lambda _: None, cell.sleep):
         assert LOCK_S <= cell.now_s < LOCK_S + 1
 
@@ -111,11 +112,12 @@ def test_what_was_taken_over_is_not_given_back_by_who_had_it(cell: OneCell) -> N
 
 
 def test_nobody_waits_for_ever(cell: OneCell) -> None:
-    keeps: list[Callable[[], None]] = [held(cell, silent).__enter__()]
+    endless = held(cell, silent)
+    keep = endless.__enter__()
 
     def sleep(seconds: float) -> None:
         cell.sleep(seconds)
-        keeps[0]()
+        keep()
 
     with (
         pytest.raises(MigrationUnderWay, match="run this one again"),
