@@ -71,6 +71,7 @@ from schemas.events import (
 from schemas.heads import Activity, Head, Mode, ModeReason
 from schemas.limits import OFFSET_BITS
 from schemas.protocol import ModuleEntry
+from sdk.client.kinds import Kinds
 from sdk.client.store import Store as DeviceStore
 from tests.unit.infra.cassandra.support import Bound, Cells
 from tests.unit.sdk.client.support import entry, first, further
@@ -101,7 +102,8 @@ CHANGES: Final[tuple[Change, ...]] = (
     MessageChange("sg_2", ("ann",), 6, T0),
     ReadChange("sg_1", ("ann",), 5),
     StateChange("sg_1", ("ann",), 77, Membership(member=True, user_max_seq=9, at_ms=T0), 3),
-    StateChange("sg_2", ("ann",), 78, deletion=Deletion(4, T0), pinned=True, muted=False),
+    StateChange("sg_2", ("ann",), 76, Membership(member=False, user_max_seq=9, at_ms=T0)),
+    StateChange("sg_2", ("ann",), 78, deletion=Deletion(4, T0), pinned=True, muted=True),
     StateChange("sg_3", ("ann",), 79, read_side=True, mode_epoch=2),
     ModuleChange(("ann",), "friends", "bob", "delete", 3),
 )
@@ -132,14 +134,16 @@ RESTING: Final = msgspec.structs.replace(
 def plain(value: Any) -> Any:
     """A value as JSON has it, with the fields that have their defaults."""
     if isinstance(value, msgspec.Struct):
-        fields = {name: plain(getattr(value, name)) for name in value.__struct_fields__}
-        return {name: one for name, one in fields.items() if one is not msgspec.UNSET}
+        fields = {name: getattr(value, name) for name in value.__struct_fields__}
+        return {name: plain(one) for name, one in fields.items() if one is not msgspec.UNSET}
     if isinstance(value, dict):
         return {str(key): plain(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
         return [plain(one) for one in value]
     if isinstance(value, bytes):
         return value.hex()
+    if isinstance(value, Kinds):
+        return value.value
     return msgspec.to_builtins(value)
 
 
