@@ -105,3 +105,15 @@ def test_tables_of_the_next_version_are_used_and_later_ones_refused(
         set_version(session, SCHEMA_VERSION + version, SCHEMA_COMPAT_VERSION + compat_version)
         with pytest.raises(SchemaError, match="Upgrade this program"):
             open_session(settings)
+
+
+def test_a_keyspace_that_was_dropped_is_made_anew(
+    settings: CassandraSettings, session: Session
+) -> None:
+    """Its lock has the same id then."""
+    migrate(settings, lambda _: None)
+    session.run_ddl(f"DROP KEYSPACE {settings.keyspace}")
+    said: list[str] = []
+    assert migrate(settings, said.append) == 0
+    assert said == ALL
+    open_session(settings).close()
