@@ -19,6 +19,7 @@ from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
 from websockets.http11 import Request
+from websockets.protocol import State
 
 from infra.clock import monotonic_s
 from schemas.limits import REQUEST_BYTES_MAX
@@ -86,7 +87,9 @@ class WebSocket(WebSocketsSansIOProtocol):
             self.transport.abort()
             return
         self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
-        self.conn.send_close(code, reason)
+        if self.conn.state is State.OPEN:
+            # Not if the peer's own close frame came in the same piece: it is answered already.
+            self.conn.send_close(code, reason)
         self.transport.write(b"".join(self.conn.data_to_send()))
         self.close_sent = True
         self.stop_keepalive()
@@ -216,7 +219,7 @@ def config(
         app,
         host=host,
         port=port,
-        log_level="warning",
+        log_level="error",  # it has a warning for each request that is no HTTP: they are counted
         access_log=False,
         proxy_headers=bool(trusted_proxies),
         forwarded_allow_ips=trusted_proxies,

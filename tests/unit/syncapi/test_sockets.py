@@ -331,6 +331,21 @@ def test_text_that_is_none_is_closed_with_1007_and_no_line_in_the_log(
     assert caplog.records == []
 
 
+def test_text_that_is_none_with_a_close_behind_it_ends_the_connection_quietly(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    text = Frame(Opcode.TEXT, b"\xff").serialize(mask=True)
+    close = Frame(Opcode.CLOSE, b"\x03\xe8").serialize(mask=True)
+    with running() as api:
+        with raw(api, "ann") as sock:
+            sock.sendall(text + close)
+            sock.settimeout(5)
+            while sock.recv(1_000):
+                pass
+        wait(lambda: len(api.hub) == 0)
+    assert [one.getMessage() for one in caplog.records] == []
+
+
 def test_what_is_no_frame_ends_the_connection_alone() -> None:
     with running() as api, api.connect("bob") as other:
         for junk in (
