@@ -29,6 +29,8 @@ READ = b'{"type":"read","user_id":"u","conversation_id":"c","read_seq":1}'
         (READ.replace(b'"u"', b'"\xff"'), Reading(1, None)),
         (b"[" + READ + b",NaN]", Reading(2, None)),
         (b'[",]\\"",{"a":[1,2]},x]', Reading(3, None)),
+        (b'["\\ud800"' + b',["u"]' * 20_000 + b"]", WHOLE),
+        (b'["\\ud800",["u"' + b',"u"' * 20_000 + b"]]", Reading(None, None)),
         (b"[" + READ + b",", WHOLE),
         (b"[" + READ + b"]]", WHOLE),
         (b"[" + b",".join([b"1"] * 501) + b"]", WHOLE),
