@@ -9,8 +9,12 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Iterator
+from typing import Final
 
 from sdk.client.wire import check_url
+
+_ENDED: Final = {"RemoteProtocolError", "ReadError", "InvalidMessage", "ConnectionResetError"}
+"""Errors of httpx, websockets and the system for a line that stood, and had no answer on it."""
 
 
 def context_of(url: str, ca_file: str | os.PathLike[str]) -> ssl.SSLContext:
@@ -42,8 +46,7 @@ def advice(url: str, error: BaseException) -> str:
     if any(isinstance(cause, ssl.SSLError) for cause in causes):
         return "; if the server speaks no TLS, its address begins with http://"
     plain = url.startswith(("http:", "ws:"))
-    # Of httpx and of websockets: what came was no answer.
-    if plain and type(error).__name__ in {"RemoteProtocolError", "InvalidMessage"}:
+    if plain and type(error).__name__ in _ENDED:
         return "; if the server speaks TLS, its address begins with https://"
     return ""
 

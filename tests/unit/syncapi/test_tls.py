@@ -4,6 +4,7 @@ are in `test_sockets`.
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import ssl
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from websockets.sync.client import connect as dial
 
 from infra.settings import load
 from schemas.protocol import SyncRequest
+from sdk.client import NetworkError, SyncClient
 from tests.certificates import Authority
 from tests.unit.syncapi.test_service import joined
 from tests.unit.syncapi.test_sockets import Gate, Running, receive, send
@@ -65,6 +67,24 @@ def test_who_does_not_speak_tls_gets_nothing(running: Running) -> None:
     with pytest.raises((ConnectionError, http.client.HTTPException)):
         connection.getresponse()
     connection.close()
+
+
+@pytest.mark.parametrize("awaits", [False, True])
+def test_a_device_that_does_not_speak_tls_is_told_to(running: Running, *, awaits: bool) -> None:
+    client = SyncClient(
+        f"http://127.0.0.1:{running.port}", token="t", user_id="ann", store=":memory:"
+    )
+
+    def blocking() -> None:
+        with client:
+            client.sync()
+
+    async def asynchronously() -> None:
+        async with client as other:
+            await other.sync()
+
+    with pytest.raises(NetworkError, match="its address begins with https://"):
+        asyncio.run(asynchronously()) if awaits else blocking()
 
 
 def test_old_versions_are_not_spoken(running: Running, authority: Authority) -> None:

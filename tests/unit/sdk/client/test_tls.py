@@ -124,7 +124,8 @@ def test_a_connection_that_breaks_says_nothing_of_tls() -> None:
     assert advice("https://127.0.0.1:1", refused) == ""
     cut = httpx.RemoteProtocolError("disconnected")
     assert advice("https://127.0.0.1:1", cut) == ""
-    assert "https://" in advice("http://127.0.0.1:1", cut)
+    for one in (cut, httpx.ReadError(""), ConnectionResetError()):
+        assert "https://" in advice("http://127.0.0.1:1", one)
 
 
 def test_a_file_that_will_not_do_is_refused_when_the_client_is_made(
