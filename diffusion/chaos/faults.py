@@ -61,19 +61,23 @@ class Injector:
     def run(
         self,
         faults: Iterable[Fault],
+        seconds: float,
         on_begin: Callable[[Fault], None],
         on_end: Callable[[Fault], None],
     ) -> None:
-        """Do all of it at its times; returns when the last has been undone."""
+        """Do all of it at its times, or when its target is done with what came before; what does
+        not begin within so many seconds is left out. Returns when the last has been undone.
+        """
         began_s = monotonic_s()
         lines: dict[str, queue.SimpleQueue[Fault | None]] = {}
         threads = []
 
         def work(waiting: queue.SimpleQueue[Fault | None]) -> None:
             while (fault := waiting.get()) is not None and not self._ending.is_set():
-                on_begin(fault)
-                self._do(fault)
-                on_end(fault)
+                if monotonic_s() - began_s < seconds:
+                    on_begin(fault)
+                    self._do(fault)
+                    on_end(fault)
 
         try:
             for fault in faults:

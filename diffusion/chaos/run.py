@@ -146,7 +146,8 @@ class _Run:
         def say(fault: Fault) -> None:
             self._console.say(f"{monotonic_s() - self._began_s:6.0f} s  {fault}")
 
-        self._injector.run(draw(self._seed, self._minutes, PROGRAMS), say, look.ended)
+        faults = draw(self._seed, self._minutes, PROGRAMS)
+        self._injector.run(faults, self._minutes * 60, say, look.ended)
 
     def _wait(self, settled: Callable[[], bool]) -> None:
         deadline_s = monotonic_s() + SETTLE_TIMEOUT_S
