@@ -22,6 +22,7 @@ from litestar.status_codes import (
 )
 
 from infra import metrics
+from infra.clock import monotonic_s
 from schemas.encoding import Format, encode
 from schemas.errors import (
     DiffusionError,
@@ -36,12 +37,15 @@ from schemas.frames import PROBLEM_TYPE, Problem
 from syncapi.admission import Overloaded, TooManyRequests
 from syncapi.auth import NotAuthenticated, OtherDevice
 from syncapi.connections import TooManyConnections
-from syncapi.faults import trace_of
+from syncapi.faults import sentence_of, trace_of
 from syncapi.negotiation import HeaderTooLong, NotAcceptable, UnsupportedContent
 
 log = logging.getLogger("diffusion.api")
 
 RETRY_AFTER_S: Final = 2
+
+OUTAGE_LOG_S: Final = 10.0
+"""In a minute without Cassandra, a line for each request took 700 KB of the log."""
 
 PROBLEMS: Final[dict[type[DiffusionError], tuple[int, str]]] = {
     NotAuthenticated: (401, "Not authenticated"),
@@ -111,15 +115,38 @@ class Refusal(NamedTuple):
         return [(name.lower().encode(), value.encode("latin-1")) for name, value in named.items()]
 
 
+class Seldom:
+    """Lets something happen once in so many seconds."""
+
+    def __init__(self, interval_s: float) -> None:
+        self._interval_s = interval_s
+        self._due_s = -math.inf
+
+    def is_due(self, now_s: float) -> bool:
+        """Whether it may happen now; the next time is counted from here."""
+        if now_s < self._due_s:
+            return False
+        self._due_s = now_s + self._interval_s
+        return True
+
+
+_outage: Final = Seldom(OUTAGE_LOG_S)
+
+
 def counted(error: Exception, message: str, *args: str) -> Problem:
     """Make the problem document of a request that failed; count it, and log it if it is our fault.
 
-    To send somebody away for the load is no fault; under it, a log would be one more.
+    To send somebody away for the load is no fault; under it, a log would be one more. A store that
+    is away is told by a sentence now and then: the way there would be the same for each request.
     """
     problem = problem_of(error)
-    if problem.status >= HTTP_500_INTERNAL_SERVER_ERROR and not isinstance(error, Overloaded):
-        log.error(f"{message}\n%s", *args, trace_of(error))  # noqa: G004  # the message is ours
     metrics.api_errors.labels(str(problem.status)).inc()
+    if problem.status < HTTP_500_INTERNAL_SERVER_ERROR or isinstance(error, Overloaded):
+        return problem
+    if not isinstance(error, RetryableError):
+        log.error(f"{message}\n%s", *args, trace_of(error))  # noqa: G004  # the message is ours
+    elif _outage.is_due(monotonic_s()):
+        log.error(f"{message}: %s", *args, sentence_of(error))  # noqa: G004
     return problem
 
 

@@ -26,9 +26,10 @@ from schemas.errors import (
     UnsupportedVersionError,
 )
 from schemas.frames import PROBLEM_TYPE
+from syncapi import problems
 from syncapi.auth import NotAuthenticated
 from syncapi.negotiation import UnsupportedContent
-from syncapi.problems import PROBLEMS, RETRY_AFTER_S, on_error, problem_of
+from syncapi.problems import PROBLEMS, RETRY_AFTER_S, Seldom, counted, on_error, problem_of
 
 
 def modules(package: ModuleType) -> Iterator[ModuleType]:
@@ -126,3 +127,22 @@ def test_who_must_wait_is_told_how_long() -> None:
 
 def test_who_is_nobody_is_told_how_to_say_it() -> None:
     assert answer(NotAuthenticated("who?")).headers["www-authenticate"] == "Bearer"
+
+
+def test_an_outage_is_told_by_a_sentence_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(problems, "_outage", Seldom(3_600))
+    for _ in range(5):
+        assert counted(RetryableError("Cassandra is away."), "POST %s failed", "/x").status == 503
+    assert caplog.messages == ["POST /x failed: RetryableError: Cassandra is away."]
+    counted(PermanentError("no tables"), "POST %s failed", "/x")
+    assert caplog.messages[1].startswith("POST /x failed\nPermanentError: no tables")
+
+
+def test_seldom_is_once_in_its_interval() -> None:
+    seldom = Seldom(10)
+    assert [seldom.is_due(now_s) for now_s in (5, 6, 14.9, 15, 16, 40, 41)] == [
+        *(True, False, False),
+        *(True, False, True, False),
+    ]
