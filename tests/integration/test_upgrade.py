@@ -55,6 +55,14 @@ WORK: Final = {
 }
 
 
+NAMES: Final = """
+from infra.settings import Settings
+for section, field in Settings.model_fields.items():
+    for name in field.annotation.model_fields:
+        print(f"DIFFUSION_{section}_{name}".upper())
+"""
+
+
 @pytest.fixture(scope="module")
 def previous(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder with the older sources."""
@@ -80,7 +88,11 @@ class Rolling:
         self.system = system
         self.environment = environment_of(system.settings)
         # The current folder, which has the present sources, would come first otherwise.
-        self.older = {"PYTHONPATH": str(previous), "PYTHONSAFEPATH": "1"}
+        older = {"PYTHONPATH": str(previous), "PYTHONSAFEPATH": "1"}
+        known = known_to(older)
+        self.older = {
+            name: self.environment[name] for name in known & set(self.environment)
+        } | older
         self._are_older: set[str] = set()
 
     def __enter__(self) -> Self:
@@ -107,7 +119,7 @@ class Rolling:
         (self._are_older.add if older else self._are_older.discard)(name)
         log = self.processes.log(name)
         self.processes.retire(name)
-        environment = self.environment | (self.older if older else {})
+        environment = self.older if older else self.environment
         if name == "api":
             url = f"{self.system.url}/metrics"
             child = Child(name, ("api",), environment, log, url)
@@ -118,7 +130,7 @@ class Rolling:
 
     def older_command(self, *arguments: str) -> Any:
         """What a command of the older sources prints as JSON."""
-        done = self.run([*arguments, "--json"], self.environment | self.older)
+        done = self.run([*arguments, "--json"], self.older)
         assert done.returncode == 0, done.stderr
         return orjson.loads(done.stdout)
 
@@ -134,6 +146,20 @@ class Rolling:
             timeout=120,
             check=False,
         )
+
+
+def known_to(sources: Mapping[str, str]) -> set[str]:
+    """Variables of the settings that these sources know: a program refuses any other, so each
+    release is configured in its own words.
+    """
+    told = subprocess.run(
+        [sys.executable, "-c", NAMES],
+        env={**os.environ, **sources},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(told.stdout.split())
 
 
 def kind_of(name: str) -> str:
