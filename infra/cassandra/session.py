@@ -22,27 +22,19 @@ from typing import Any, Final, TypeAlias
 
 from cassandra import (
     AuthenticationFailed,
-    ConsistencyLevel,
     DriverException,
     InvalidRequest,
     RequestExecutionException,
     RequestValidationException,
     Unauthorized,
 )
-from cassandra.auth import PlainTextAuthProvider
-from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable
+from cassandra.cluster import NoHostAvailable
 from cassandra.connection import ConnectionException
-from cassandra.policies import (
-    DCAwareRoundRobinPolicy,
-    ExponentialReconnectionPolicy,
-    FallthroughRetryPolicy,
-    TokenAwarePolicy,
-)
-from cassandra.query import BatchStatement, BatchType, BoundStatement, tuple_factory
+from cassandra.query import BatchStatement, BatchType, BoundStatement
 
 from infra.cassandra import on_loop
+from infra.cassandra.cluster import cluster
 from infra.settings import CassandraSettings
-from infra.tls import client_context
 from schemas.errors import PermanentError, RetryableError
 
 Statement: TypeAlias = BoundStatement | BatchStatement
@@ -55,9 +47,6 @@ RETRY_LONGEST_S: Final = 2.0
 WRITE_DEADLINE_S: Final = 120.0
 """A write that is not acknowledged for so long ends the batch; the program then starts anew, from
 what Kafka says was finished. Longer than a node's restart, shorter than Kafka's patience."""
-
-PROTOCOL_VERSION: Final = 5
-"""Cassandra 4.0 and later. Named, so that no connection begins with a guess."""
 
 KEYSPACE_MARK: Final = "ks."
 """Stands before every table name in a statement, for the keyspace of the settings; a statement that
@@ -112,18 +101,7 @@ class Session:
     def __init__(self, settings: CassandraSettings) -> None:
         self.settings = settings
         self._home = on_loop.Home()
-        self._cluster = Cluster(
-            settings.hosts,
-            connection_class=on_loop.connection_class(self._home),
-            port=settings.port,
-            auth_provider=_auth(settings),
-            ssl_context=client_context(settings) if settings.tls else None,
-            execution_profiles={EXEC_PROFILE_DEFAULT: _profile(settings)},
-            reconnection_policy=ExponentialReconnectionPolicy(0.5, 10.0),
-            connect_timeout=settings.request_timeout_s,
-            control_connection_timeout=settings.request_timeout_s,
-            protocol_version=PROTOCOL_VERSION,
-        )
+        self._cluster = cluster(settings, self._home)
         # What goes wrong here is our sentence; the driver would log a traceback for each host.
         driver_log = logging.getLogger("cassandra")
         level = driver_log.level
@@ -349,26 +327,6 @@ def _settle(
         done.set_exception(error)
     else:
         done.set_result(rows or [])
-
-
-def _auth(settings: CassandraSettings) -> PlainTextAuthProvider | None:
-    if not settings.username:
-        return None
-    return PlainTextAuthProvider(settings.username, settings.password.get_secret_value())
-
-
-def _profile(settings: CassandraSettings) -> ExecutionProfile:
-    return ExecutionProfile(
-        load_balancing_policy=TokenAwarePolicy(
-            DCAwareRoundRobinPolicy(local_dc=settings.local_datacenter)
-        ),
-        # Retries are ours: a statement is tried again as a whole, with a wait.
-        retry_policy=FallthroughRetryPolicy(),
-        consistency_level=ConsistencyLevel.LOCAL_QUORUM,
-        serial_consistency_level=ConsistencyLevel.LOCAL_SERIAL,
-        request_timeout=settings.request_timeout_s,
-        row_factory=tuple_factory,
-    )
 
 
 def _unreachable(settings: CassandraSettings, error: Exception) -> Exception:
