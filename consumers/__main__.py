@@ -40,7 +40,7 @@ def main(settings: Settings | None = None) -> None:
         "cassandra": partial(session.ping, probes.PROBE_TIMEOUT_S),
         "dead letters": check_going,
     }
-    probes.serve(own.metrics_host, own.metrics_port, checks)
+    probes.serve(metrics.Program.MATERIALIZER, own.metrics_host, own.metrics_port, checks)
 
     def done() -> Done:
         return Done(materializer.batches, session.acknowledged + materializer.batches)

@@ -148,7 +148,7 @@ class Materializer:
         self.batches += 1
         self._backlog.done(max(appended_ms))
         self._count(fold, good)
-        metrics.materializer_change_age_seconds.set(
+        metrics.materializer_change_age_seconds.observe(
             max(0, self._clock() - min(appended_ms)) / 1_000
         )
         metrics.materializer_batch_seconds.observe(monotonic_s() - started)

@@ -14,6 +14,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import make_wsgi_app
 
+from infra import metrics
 from schemas.errors import DiffusionError, PermanentError
 
 PROBE_TIMEOUT_S: Final = 2.0
@@ -32,7 +33,7 @@ class _Quiet(WSGIRequestHandler):
         """Probes come every few seconds."""
 
 
-def serve(host: str, port: int, checks: Mapping[str, Check]) -> None:
+def serve(program: metrics.Program, host: str, port: int, checks: Mapping[str, Check]) -> None:
     """Answer in threads of its own; port 0 serves nothing. `checks` by the name of what is reached.
 
     Raises `PermanentError` for an address that cannot be had.
@@ -40,7 +41,9 @@ def serve(host: str, port: int, checks: Mapping[str, Check]) -> None:
     if not port:
         return
     try:
-        server = make_server(host, port, app(checks), server_class=_Server, handler_class=_Quiet)
+        server = make_server(
+            host, port, app(program, checks), server_class=_Server, handler_class=_Quiet
+        )
     except OSError as error:
         raise PermanentError(
             f"{host}:{port} for /metrics cannot be had ({error.strerror}): set another one."
@@ -48,9 +51,11 @@ def serve(host: str, port: int, checks: Mapping[str, Check]) -> None:
     threading.Thread(target=server.serve_forever, name="probes", daemon=True).start()
 
 
-def app(checks: Mapping[str, Check]) -> Callable[[dict[str, Any], Any], Iterable[bytes]]:
-    """The WSGI application."""
-    metrics = make_wsgi_app()
+def app(
+    program: metrics.Program, checks: Mapping[str, Check]
+) -> Callable[[dict[str, Any], Any], Iterable[bytes]]:
+    """The WSGI application; of the metrics it has those of the program."""
+    exported = make_wsgi_app(metrics.registry_of(program))
 
     def answer(environment: dict[str, Any], start: Any) -> Iterable[bytes]:
         path = environment.get("PATH_INFO", "")
@@ -61,7 +66,7 @@ def app(checks: Mapping[str, Check]) -> Callable[[dict[str, Any], Any], Iterable
             if wrong:
                 return _text(start, "503 Service Unavailable", "\n".join(wrong))
             return _text(start, "200 OK", "ok")
-        found: Iterable[bytes] = metrics(environment, start)
+        found: Iterable[bytes] = exported(environment, start)
         return found
 
     return answer

@@ -7,6 +7,7 @@ import mode.loop
 from infra import epochs, memory, probes
 from infra.cassandra.schema import open_session
 from infra.kafka.admin import Admin
+from infra.metrics import Program
 from infra.patience import patiently
 from infra.settings import Settings, load
 from streams import app
@@ -22,7 +23,7 @@ def main(settings: Settings | None = None) -> None:
     session = patiently(lambda: open_session(settings.cassandra))
     found = patiently(lambda: epochs.ensure_all(settings, session, admin))
     worker = app.build(settings, session, found)
-    probes.serve(stream.metrics_host, stream.metrics_port, worker.checks())
+    probes.serve(Program.STREAM, stream.metrics_host, stream.metrics_port, worker.checks())
     worker.watch()
     app.run(worker)
 

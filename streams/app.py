@@ -136,11 +136,6 @@ def build(settings: Settings, session: Session, epochs: dict[str, Epoch]) -> Wor
         session, settings.stream.cached_members_max, settings.stream.cached_packed_mb * 2**20
     )
 
-    async def on_revoked(*_: Any, **__: Any) -> None:
-        metrics.stream_rebalances.inc()
-        cache.drop()
-
-    app.on_partitions_revoked.connect(on_revoked, weak=False)
     conversations = ConversationPipeline(
         _sink(worker, settings, session, "conversations"),
         epochs,
@@ -162,6 +157,13 @@ def build(settings: Settings, session: Session, epochs: dict[str, Epoch]) -> Wor
     _agent(worker, settings, topics.USER_WRITES.name, users)
     source = epochs[topics.CONVERSATION_WRITES.name]
     sweep = Sweep(session, worker.delivery("sweep"), rules, source.partitions, now_ms)
+
+    async def on_revoked(*_: Any, **__: Any) -> None:
+        metrics.stream_rebalances.inc()
+        cache.drop()
+        sweep.revoked()
+
+    app.on_partitions_revoked.connect(on_revoked, weak=False)
     _task(app, sweep, settings.policy.sweep_seconds)
     return worker
 

@@ -61,6 +61,7 @@ class ConversationCache:
         self._packed.clear()
         self._memberships = self._packed_bytes = 0
         self._drops += 1
+        self._tell()
 
     async def load(self, events: Mapping[str, list[ConversationEvent]]) -> dict[str, Conversation]:
         """Conversations of a batch, by id, each with its members if one of its events needs
@@ -148,6 +149,9 @@ class ConversationCache:
             for conversation_id in list(islice(self._packed, count)):
                 packed = self._packed.pop(conversation_id)
                 self._packed_bytes -= _bytes(conversation_id, packed)
+        self._tell()
+
+    def _tell(self) -> None:
         stream_cached_conversations.labels("objects").set(len(self._held))
         stream_cached_conversations.labels("packed").set(len(self._packed))
 

@@ -9,7 +9,8 @@ whoever owns it then, and is repeated by a replay. A `Reconsider` too many chang
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from infra import metrics
@@ -21,7 +22,7 @@ from infra.kafka.delivery import Delivery
 from schemas import topics
 from schemas.codec import encode_event
 from schemas.events import Reconsider
-from schemas.heads import Head
+from schemas.heads import Head, Mode
 from schemas.partitioner import partition_of
 from streams.policy import Rules, switch
 
@@ -52,12 +53,12 @@ class Sweep:
     async def once(self, owned: set[int]) -> int:
         """Sweep the buckets of these partitions; returns how many were to be reconsidered."""
         due: list[Head] = []
-        seen = 0
+        seen: Counter[Mode] = Counter()
         for bucket in buckets(owned, self._partitions):
             heads = await self._heads(bucket)
-            seen += len(heads)
+            seen.update(head.mode for head in heads)
             due += [head for head in heads if self._is_due(head)]
-        metrics.stream_read_conversations.set(seen)
+        _tell(seen)
         # Not always from the front: what is stuck there must not keep the others waiting for ever.
         start = self._turn % len(due) if len(due) > RETURNS_PER_SWEEP_MAX else 0
         some = (due[start:] + due[:start])[:RETURNS_PER_SWEEP_MAX]
@@ -70,6 +71,12 @@ class Sweep:
     async def _heads(self, bucket: int) -> list[Head]:
         swept = await swept_conversations.read(self._session, bucket)
         return list((await conversation_heads.read(self._session, swept)).values())
+
+    def revoked(self) -> None:
+        """Partitions were taken away: what is seen is told anew by the next sweep of whoever has
+        them, and must not be told twice meanwhile.
+        """
+        _tell({})
 
     def _is_due(self, head: Head) -> bool:
         members = head.member_count
@@ -95,3 +102,9 @@ def buckets(owned: set[int], partitions: int) -> list[int]:
     good.
     """
     return [bucket for bucket in range(BUCKETS) if bucket % partitions in owned]
+
+
+def _tell(seen: Mapping[Mode, int]) -> None:
+    for mode in Mode:
+        if mode is not Mode.WRITE:
+            metrics.stream_swept_conversations.labels(mode.name.lower()).set(seen.get(mode, 0))

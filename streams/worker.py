@@ -7,7 +7,7 @@ the records be acknowledged.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from msgspec import Struct
@@ -17,7 +17,7 @@ from infra.cassandra.topic_epochs import Epoch
 from infra.clock import Clock, monotonic_s
 from infra.kafka.dead_letters import DeadLetter, letter
 from infra.kafka.dead_share import DeadShare
-from schemas.changes import Change
+from schemas.changes import Change, MessageChange
 from schemas.codec import CONVERSATION_EVENTS, USER_EVENTS, EventDecoder
 from schemas.events import ConversationEvent, UserEvent
 from schemas.versions import stamp_of, version_of
@@ -172,9 +172,21 @@ def _count(stamped: Sequence[Stamped[Any]], effects: Effects, dead: Sequence[Dea
         kind = change_type.__struct_config__.tag
         metrics.stream_changes.labels(kind).inc(count)
         metrics.stream_marks.labels(kind).inc(marks[change_type])
+    for users in _fan_out(effects.changes):
+        metrics.stream_fan_out_users.observe(users)
     metrics.stream_saved_marks.inc(effects.saved_marks)
     metrics.stream_folded_marks.inc(effects.folded_marks)
     for head in (*effects.opened, *effects.closed.values()):
         metrics.stream_mode_switches.labels(head.mode.name.lower(), head.mode_reason.value).inc()
     for one in dead:
         metrics.stream_dead_letters.labels(one.topic).inc()
+
+
+def _fan_out(changes: Iterable[tuple[int, Change]]) -> Iterable[int]:
+    """Users told of each message, over the records of all partitions that it became."""
+    told: dict[tuple[str, int], int] = {}
+    for _, change in changes:
+        if isinstance(change, MessageChange):
+            message = (change.conversation_id, change.max_seq)
+            told[message] = told.get(message, 0) + len(change.users)
+    return told.values()

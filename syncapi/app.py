@@ -27,6 +27,7 @@ from litestar.types import (
 )
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from infra import metrics
 from infra.cassandra.session import Session
 from infra.clock import monotonic_s, now_ms
 from infra.settings import Settings
@@ -45,6 +46,8 @@ VERSION = "0.1.0"
 
 HEALTH: Final = frozenset({"/healthz", "/readyz"})
 """Never refused for their number: who asks would take the process for a dead one."""
+
+_EXPORTED = metrics.registry_of(metrics.Program.API)
 
 
 @post(
@@ -115,12 +118,14 @@ async def readyz(request: Request[Any, Any, Any]) -> str:
 @get("/metrics", include_in_schema=False)
 async def prometheus() -> Response[bytes]:
     """Metrics in Prometheus' text format."""
-    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+    return Response(generate_latest(_EXPORTED), media_type=CONTENT_TYPE_LATEST)
 
 
 def build(settings: Settings, session: Session, *, pokes: bool = False) -> Litestar:
     """Assemble the app over a session, which it closes when it ends; `pokes` follows Kafka."""
     hub = _hub(settings)
+    metrics.api_connections_max.set(settings.api.connections_max)
+    metrics.api_poke_feed.set(0 if pokes else 1)
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:

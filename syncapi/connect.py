@@ -27,7 +27,7 @@ from syncapi.admission import Gate, TooManyRequests
 from syncapi.answers import answered
 from syncapi.auth import Identity, NotAuthenticated
 from syncapi.connections import IN_FLIGHT_MAX, Connection, Gone, Hub, NoRoom, SlowReader
-from syncapi.framing import Form, Unread, coding_of, read_frame
+from syncapi.framing import Form, Unread, coding_of, frame_length, read_frame
 from syncapi.problems import counted, headers_of, problem_of
 from syncapi.service import SyncService
 from syncapi.sockets import LINE, SEND_TIMEOUT_S, Line
@@ -40,6 +40,8 @@ HOLD_S_MAX: Final = 1.0
 """Longest time for which a connection is not read after a frame too many: pongs wait, too."""
 
 Socket = WebSocket[Any, Any, Any]
+
+_request_bytes = metrics.api_request_bytes.labels("connection")
 
 
 @websocket("/v1/connect")
@@ -152,6 +154,7 @@ async def _serve(connection: Connection, socket: Socket, hub: Hub, desk: Desk) -
             await connection.send(ServerFrame(id=frame.id), form)
         else:
             metrics.api_frames.labels("sync").inc()
+            _request_bytes.observe(frame_length(data))
             if hub.draining:
                 gone = problem_of(NoRoom("This server goes away."))
                 await connection.send(ServerFrame(id=frame.id, problem=gone), form)

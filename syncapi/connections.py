@@ -15,13 +15,14 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 from typing import Any, Final, Protocol
 
 from infra import metrics
 from schemas.encoding import Coding
 from schemas.errors import InputError, RetryableError
 from schemas.frames import ServerFrame
-from syncapi.framing import Form, frame_bytes, frame_kind
+from syncapi.framing import Form, frame_bytes, frame_kind, frame_length
 
 IN_FLIGHT_MAX: Final = 4
 """Sync requests of one connection at work. More are not read, and wait in the client's socket."""
@@ -30,6 +31,9 @@ SWEEP_S: Final = 2.0
 """How often all connections are looked at for idleness and expiry: 2 ms for 5,000 of them."""
 
 DRAIN_POLL_S: Final = 0.05
+
+_answer_bytes = cache(metrics.api_answer_bytes.labels)
+"""Looked up once for each path."""
 
 
 class TooManyConnections(InputError):
@@ -168,14 +172,17 @@ class Connection:
     async def _put(self, frame: ServerFrame, form: Form) -> None:
         if self.closing is not None:
             return
+        data = frame_bytes(frame, form)
         try:
-            await self._wire.send(frame_bytes(frame, form))
+            await self._wire.send(data)
         except SlowReader:
             self.close(Close.SLOW)
         except Gone:
             pass  # whoever receives from it hears of it
         else:
             metrics.api_frames.labels(frame_kind(frame)).inc()
+            if frame.answer is not None:
+                _answer_bytes(frame.answer.path).observe(frame_length(data))
 
 
 class Hub:

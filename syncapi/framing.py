@@ -78,6 +78,11 @@ def frame_kind(frame: ServerFrame) -> str:
     return "poke" if frame.poke else "pong"
 
 
+def frame_length(data: str | bytes) -> int:
+    """Bytes of a frame on the wire: text is UTF-8 there."""
+    return len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
+
+
 def _outlined(data: str | bytes, error: UnreadableError) -> Unread:
     """Another version may have other types: then that is what is wrong."""
     try:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from infra import metrics
 from infra.cassandra import conversation_heads, inbox
 from infra.cassandra.session import Session, StoreUnavailable
 from schemas.digests import DigestRow, digest_row, in_order, root_of
@@ -103,7 +104,8 @@ class StateCache:
         if reading is None:
             reading = asyncio.create_task(self._read_now(place, heads))
             self._reads[place] = reading
-            reading.add_done_callback(lambda _: self._reads.pop(place, None))
+            metrics.api_pending_corrections.set(len(self._reads))
+            reading.add_done_callback(lambda _: self._done(place))
         try:
             # Shielded: who goes away while he waits must not take the read from the others.
             return await asyncio.shield(reading)
@@ -111,6 +113,10 @@ class StateCache:
             if reading.cancelled():
                 raise StoreUnavailable("The read that was shared ended early. Ask again.") from None
             raise
+
+    def _done(self, place: Place) -> None:
+        self._reads.pop(place, None)
+        metrics.api_pending_corrections.set(len(self._reads))
 
     async def _read_now(
         self, place: Place, looked_at: Sequence[Head]

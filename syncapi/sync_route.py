@@ -7,8 +7,10 @@ every transport, so that nothing is left for a framework to validate, inject or 
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from infra import metrics
 from schemas.encoding import Coding, Format, compress, decode_request, decompress, encode, shrink
 from schemas.errors import TooLargeError, UnreadableError
 from schemas.limits import REQUEST_BYTES_MAX
@@ -31,6 +33,10 @@ _TYPES: Final = {form: (b"content-type", form.value.encode()) for form in Format
 _CODINGS: Final = {
     coding: (b"content-encoding", coding.token.encode()) for coding in Coding if coding
 }
+
+# Looked up once.
+_request_bytes = metrics.api_request_bytes.labels("http")
+_answer_bytes = cache(metrics.api_answer_bytes.labels)
 
 
 class SyncRoute:
@@ -57,9 +63,9 @@ class SyncRoute:
         self._gate.check_load()
         identity = self._gate.identify(_authorization(headers), scope.get("client"))
         agreement = agree(headers)
-        plain = decompress(
-            await _body(headers, receive), agreement.request_coding, REQUEST_BYTES_MAX
-        )
+        body = await _body(headers, receive)
+        _request_bytes.observe(len(body))
+        plain = decompress(body, agreement.request_coding, REQUEST_BYTES_MAX)
         request = decode_request(plain, agreement.request_format)
         self._gate.enter(identity.user_id)
         try:
@@ -123,6 +129,7 @@ def _written(answer: SyncResponse, agreement: Agreement) -> Written:
         body, coding = shrink(body, coding)
     else:
         body = compress(body, coding)
+    _answer_bytes(answer.path).observe(len(body))
     headers = [_TYPES[agreement.answer_format]]
     if coding is not Coding.IDENTITY:
         headers.append(_CODINGS[coding])

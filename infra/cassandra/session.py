@@ -32,6 +32,7 @@ from cassandra.cluster import NoHostAvailable
 from cassandra.connection import ConnectionException
 from cassandra.query import BatchStatement, BatchType, BoundStatement
 
+from infra import metrics
 from infra.cassandra import on_loop
 from infra.cassandra.cluster import cluster
 from infra.settings import CassandraSettings
@@ -56,6 +57,10 @@ PING: Final = "SELECT key FROM system.local"
 
 PAGE_ROWS: Final = 5_000
 """The driver's own default: rows fetched at once."""
+
+# Looked up once; a look-up costs more than what it is for.
+_read_seconds = metrics.store_seconds.labels("read")
+_write_seconds = metrics.store_seconds.labels("write")
 
 
 class StoreUnavailable(RetryableError):
@@ -90,6 +95,14 @@ def translate(error: BaseException) -> Exception:
     if isinstance(error, _OUTAGES):
         return StoreUnavailable(f"Cassandra did not answer: {type(error).__name__}: {error}")
     return error if isinstance(error, Exception) else RuntimeError(repr(error))
+
+
+def _failed(operation: str, error: BaseException) -> Exception:
+    """`translate`, and count it."""
+    translated = translate(error)
+    outcome = "refused" if isinstance(translated, PermanentError) else "away"
+    metrics.store_failures.labels(operation, outcome).inc()
+    return translated
 
 
 class Session:
@@ -179,10 +192,13 @@ class Session:
 
     def read(self, cql: str, values: Sequence[Any] = ()) -> list[Row]:
         """Run a query and fetch all its rows. Raises `StoreUnavailable` or `StoreRefused`."""
+        started = time.monotonic()
         try:
-            return list(self._session.execute(self.bind(cql, values)))
+            rows = list(self._session.execute(self.bind(cql, values)))
         except Exception as error:
-            raise translate(error) from error
+            raise _failed("read", error) from error
+        _read_seconds.observe(time.monotonic() - started)
+        return rows
 
     async def aread(self, cql: str, values: Sequence[Any] = ()) -> list[Row]:
         """`read` for an event loop."""
@@ -191,6 +207,7 @@ class Session:
         loop = asyncio.get_running_loop()
         done: asyncio.Future[list[Row]] = loop.create_future()
         rows: list[Row] = []
+        started = time.monotonic()
         future = self._session.execute_async(self._prepared[cql].bind(values))
 
         def on_page(page: Iterable[Row]) -> None:
@@ -198,10 +215,11 @@ class Session:
             if future.has_more_pages:
                 future.start_fetching_next_page()
             else:
+                _read_seconds.observe(time.monotonic() - started)
                 self._tell(loop, done, rows, None)
 
         def on_error(error: BaseException) -> None:
-            self._tell(loop, done, None, translate(error))
+            self._tell(loop, done, None, _failed("read", error))
 
         future.add_callbacks(on_page, on_error)
         return await done
@@ -249,22 +267,26 @@ class Session:
 
         def on_error(error: BaseException, statement: Statement) -> None:
             failed.append(statement)
-            errors.append(translate(error))
+            errors.append(_failed("write", error))
             slots.release()
 
-        def on_done(_: object) -> None:
+        def on_done(_: object, sent_s: float) -> None:
             self.acknowledged += 1
+            _write_seconds.observe(time.monotonic() - sent_s)
             slots.release()
 
         for number, statement in enumerate(statements):
             slots.acquire()
-            if time.monotonic() > deadline:
+            now_s = time.monotonic()
+            if now_s > deadline:
                 slots.release()
                 failed.extend(statements[number:])
                 errors.append(StoreUnavailable("Cassandra did not answer in time."))
                 break
             future = self._session.execute_async(statement)
-            future.add_callbacks(on_done, on_error, errback_args=(statement,))
+            future.add_callbacks(
+                on_done, on_error, callback_args=(now_s,), errback_args=(statement,)
+            )
         for _ in range(in_flight):
             slots.acquire()
         errors.sort(key=lambda error: not isinstance(error, PermanentError))
@@ -283,12 +305,14 @@ class Session:
         """
         loop = asyncio.get_running_loop()
         done: asyncio.Future[list[Row]] = loop.create_future()
+        started = time.monotonic()
 
         def on_done(_: object) -> None:
+            _write_seconds.observe(time.monotonic() - started)
             self._tell(loop, done, [], None)
 
         def on_error(error: BaseException) -> None:
-            self._tell(loop, done, None, translate(error))
+            self._tell(loop, done, None, _failed("write", error))
 
         self._session.execute_async(statement).add_callbacks(on_done, on_error)
         await done

@@ -10,6 +10,7 @@ import pytest
 from infra import probes
 from infra.local.ports import free_ports
 from infra.local.settings import LOOPBACK
+from infra.metrics import Program
 from schemas.errors import PermanentError, RetryableError
 
 
@@ -29,17 +30,20 @@ def test_health_readiness_and_metrics() -> None:
         if away:
             raise RetryableError("nobody answers")
 
-    probes.serve(LOOPBACK, port, {"kafka": kafka, "cassandra": lambda: None})
+    checks: dict[str, probes.Check] = {"kafka": kafka, "cassandra": lambda: None}
+    probes.serve(Program.STREAM, LOOPBACK, port, checks)
     assert ask(port, "/healthz") == (200, "ok\n")
     assert ask(port, "/readyz") == (503, "kafka: nobody answers\n")
     away = False
     assert ask(port, "/readyz") == (200, "ok\n")
     status, text = ask(port, "/metrics")
     assert status == 200
-    assert "diffusion_process_peak_resident_bytes" in text
+    for own in ("diffusion_stream_events_total", "diffusion_process_peak_resident_bytes"):
+        assert own in text
+    assert "diffusion_materializer" not in text
     with pytest.raises(PermanentError, match=f"{port} for /metrics cannot be had"):
-        probes.serve(LOOPBACK, port, {})
+        probes.serve(Program.STREAM, LOOPBACK, port, {})
 
 
 def test_port_0_serves_nothing() -> None:
-    probes.serve(LOOPBACK, 0, {})
+    probes.serve(Program.STREAM, LOOPBACK, 0, {})

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
 
 from infra.cassandra import conversation_heads, members_by_conversation
 from schemas.events import ConversationEvent, MembersJoined, Message, Reconsider
@@ -143,7 +144,11 @@ def test_a_drop_forgets_everything() -> None:
     group(cells, "sg_1", "ann")
     cache = ConversationCache(cells, 10, 0)
     run(cache.load(asked(message("sg_1"))))
+    cache.trim()
+    held = ("diffusion_stream_cached_conversations", {"held_as": "objects"})
+    assert REGISTRY.get_sample_value(*held) == 1
     cache.drop()
+    assert REGISTRY.get_sample_value(*held) == 0
     group(cells, "sg_1", "bob")
     assert run(cache.load(asked(message("sg_1"))))["sg_1"].members == {"ann", "bob"}
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
 
 from infra.cassandra import conversation_heads, swept_conversations
 from infra.cassandra.swept_conversations import BUCKETS, bucket_of
@@ -83,6 +84,21 @@ def head(name: str = "sg_1", mode: Mode = Mode.READ, owed: float = 0.0, **fields
         "activity": Activity(at_ms=T0, stamp=1, excess=COSTS.switch(MEMBERS) * owed),
     }
     return Head(name, mode=mode, **given | fields)
+
+
+def told(mode: str) -> float | None:
+    return REGISTRY.get_sample_value("diffusion_stream_swept_conversations", {"mode": mode})
+
+
+def test_what_a_sweep_sees_is_told_by_mode_until_the_partitions_are_another_workers() -> None:
+    place = Place()
+    for number in range(3):
+        place.put(head(f"sg_{number}"))
+    place.put(head("sg_9", Mode.LEAVING))
+    place.once()
+    assert (told("read"), told("leaving"), told("returning")) == (3, 1, 0)
+    place.sweep.revoked()
+    assert (told("read"), told("leaving"), told("returning")) == (0, 0, 0)
 
 
 # Buckets.

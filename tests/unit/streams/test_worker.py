@@ -226,3 +226,19 @@ def test_what_was_not_done_is_not_counted() -> None:
     with pytest.raises(RetryableError):
         process(users(sink), USERS, event)
     assert count() == before + 2
+
+
+def test_how_wide_a_message_spreads_is_counted_over_all_partitions() -> None:
+    def counted() -> list[float]:
+        names = ("count", "sum")
+        found = (REGISTRY.get_sample_value(f"diffusion_stream_fan_out_users_{n}") for n in names)
+        return [value or 0.0 for value in found]
+
+    sink, members = Kept(), ("ann", "bob", "cid", "dan")
+    pipeline = conversations(sink)
+    process(pipeline, CONVERSATIONS, encode_event(MembersJoined("sg_1", members, 0, T0)))
+    count, users_told = counted()
+    process(pipeline, CONVERSATIONS, encode_event(Message("sg_1", 1, "ann", T0)))
+    records = [one for one in sink.changes if isinstance(one, MessageChange)]
+    assert len(records) > 1
+    assert counted() == [count + 1, users_told + len(members)]

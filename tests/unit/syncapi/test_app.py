@@ -384,6 +384,30 @@ def test_metrics_count_answers_and_refusals(client: TestClient[Any]) -> None:
     assert 'diffusion_api_errors_total{status="401"}' in text
 
 
+def test_requests_and_answers_are_measured_as_they_were_on_the_wire(
+    client: TestClient[Any],
+) -> None:
+    def sums() -> list[float]:
+        text = client.get("/metrics").text
+        names = (
+            'diffusion_api_request_bytes_sum{transport="http"}',
+            'diffusion_api_answer_bytes_sum{path="full"}',
+        )
+        lines = text.splitlines()
+        return [float(line.split()[-1]) for name in names for line in lines if name in line]
+
+    before = sums()
+    answer = post(client, GOOD, bearer() | {"Accept-Encoding": "gzip;q=0, identity"})
+    body = len(json.dumps(GOOD).encode())
+    assert sums() == [before[0] + body, before[1] + len(answer.content)]
+
+
+def test_the_poke_feed_is_not_missed_where_there_should_be_none(client: TestClient[Any]) -> None:
+    text = client.get("/metrics").text
+    assert "diffusion_api_poke_feed 1.0" in text
+    assert f"diffusion_api_connections_max {float(Settings().api.connections_max)}" in text
+
+
 def test_no_metric_is_labelled_with_a_user_or_a_conversation(client: TestClient[Any]) -> None:
     post(client, GOOD)
     text = client.get("/metrics").text

@@ -13,6 +13,7 @@ from prometheus_client import REGISTRY
 from schemas.encoding import Coding, unpack
 from schemas.frames import ServerFrame
 from schemas.limits import REQUEST_BYTES_MAX
+from schemas.protocol import ConversationEntry, SyncResponse
 from syncapi.connections import (
     Close,
     Connection,
@@ -84,6 +85,27 @@ async def settle() -> None:
 
 def counted(name: str, **labels: str) -> float:
     return REGISTRY.get_sample_value(name, labels) or 0.0
+
+
+def test_answers_are_measured_in_bytes_whatever_the_frame_is() -> None:
+    def told() -> float:
+        return counted("diffusion_api_answer_bytes_sum", path="delta")
+
+    async def work() -> None:
+        world = World()
+        connection, wire = world.connect()
+        answer = SyncResponse(path="delta", conversations=(ConversationEntry("sg_ü", 1),))
+        for form in (None, Coding.IDENTITY):
+            before = told()
+            await connection.send(ServerFrame(id=1, answer=answer), form)
+            data = wire.sent[-1]
+            sent = data.encode() if isinstance(data, str) else data
+            assert told() - before == len(sent)
+        before = told()
+        await connection.send(ServerFrame(id=2), None)
+        assert told() == before
+
+    run(work())
 
 
 # Limits.

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from infra.cassandra.session import StoreUnavailable
 from schemas import digests
@@ -53,6 +54,23 @@ def test_many_who_ask_at_once_share_a_read() -> None:
         states, store, _ = cache()
         roots = await asyncio.gather(*(states.root(PLACE, b"", []) for _ in range(20)))
         assert len(set(roots)) == store.inboxes == 1
+
+    run(ask())
+
+
+def test_a_read_is_pending_while_it_waits_and_not_afterwards() -> None:
+    def pending() -> float | None:
+        return REGISTRY.get_sample_value("diffusion_api_pending_corrections")
+
+    async def ask() -> None:
+        states, _, _ = cache()
+        places = [PLACE, PLACE._replace(user_id="bob"), PLACE]
+        asking = asyncio.gather(*(states.root(place, b"", []) for place in places))
+        await asyncio.sleep(0)
+        assert pending() == 2
+        await asking
+        await asyncio.sleep(0)
+        assert pending() == 0
 
     run(ask())
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from typing import Any
 
 import pytest
 from cassandra import OperationTimedOut
+from prometheus_client import REGISTRY
 
 from infra.cassandra.on_loop import Home
 from infra.cassandra.session import Session, StoreUnavailable
@@ -99,6 +101,26 @@ def test_an_error_is_ours(*, joined: bool) -> None:
             await session.aread(CQL, ("x",))
 
     asyncio.run(read())
+
+
+def test_a_read_is_timed_once_however_many_pages_it_has_and_a_failure_is_counted() -> None:
+    def counted() -> tuple[float, float]:
+        failed = {"operation": "read", "outcome": "away"}
+        return (
+            REGISTRY.get_sample_value("diffusion_store_seconds_count", {"operation": "read"}) or 0,
+            REGISTRY.get_sample_value("diffusion_store_failures_total", failed) or 0,
+        )
+
+    async def read(driver: Driver) -> None:
+        with contextlib.suppress(StoreUnavailable):
+            await session_on(driver).aread(CQL, ("x",))
+
+    driver, reads, failures = Driver(), *counted()
+    asyncio.run(read(driver))
+    assert counted() == (reads + 1, failures)
+    driver.error = OperationTimedOut()
+    asyncio.run(read(driver))
+    assert counted() == (reads + 1, failures + 1)
 
 
 def test_a_loop_that_reads_does_not_wait_for_itself() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from cassandra import InvalidRequest, OperationTimedOut
+from prometheus_client import REGISTRY
 
 from infra.cassandra import session as session_module
 from infra.cassandra.on_loop import Home
@@ -45,10 +46,12 @@ class Driver:
         self.sent.append(statement)
         return self
 
-    def add_callbacks(self, on_done: Any, on_error: Any, errback_args: Any = ()) -> None:
+    def add_callbacks(
+        self, on_done: Any, on_error: Any, callback_args: Any = (), errback_args: Any = ()
+    ) -> None:
         error = self.answer(self.sent[-1])
         if error is None:
-            on_done([])
+            on_done([], *callback_args)
         else:
             on_error(error, *errback_args)
 
@@ -120,6 +123,33 @@ def test_nothing_to_write_is_nothing_sent(clock: Clock) -> None:
     assert driver.sent == []
 
 
+def counted(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(f"diffusion_store_{name}", labels) or 0.0
+
+
+def test_each_statement_is_timed_and_each_failure_counted(clock: Clock) -> None:
+    waits = iter([OperationTimedOut(), None, InvalidRequest("no")])
+
+    def answer(_: Any) -> Exception | None:
+        clock.now_s += 0.25
+        return next(waits)
+
+    names = ("seconds_count", "seconds_sum")
+    timed = [counted(name, operation="write") for name in names]
+    failed = {
+        outcome: counted("failures_total", operation="write", outcome=outcome)
+        for outcome in ("away", "refused")
+    }
+    session = session_on(Driver(answer))
+    session.write(["a"], in_flight=1)
+    with pytest.raises(StoreRefused):
+        session.write(["b"], in_flight=1)
+    now = [counted(name, operation="write") for name in names]
+    assert now == pytest.approx([timed[0] + 1, timed[1] + 0.25])
+    for outcome, before in failed.items():
+        assert counted("failures_total", operation="write", outcome=outcome) == before + 1
+
+
 # Once, in an event loop.
 
 
@@ -145,7 +175,7 @@ def test_a_failure_of_what_is_written_once_is_ours_and_at_once(
 
 def test_an_answer_after_its_waiter_has_gone_harms_nobody(clock: Clock) -> None:
     class Silent(Driver):
-        def add_callbacks(self, on_done: Any, on_error: Any, errback_args: Any = ()) -> None:
+        def add_callbacks(self, on_done: Any, *_: Any, **__: Any) -> None:
             self.on_done = on_done
 
     async def course() -> None:
