@@ -20,6 +20,7 @@ from diffusion.dlq_commands import dlq
 from diffusion.fuzz_commands import fuzz
 from diffusion.output import DATA, Json, fail, print_json
 from diffusion.settings_command import show_settings
+from diffusion.targets import targets
 from schemas.errors import DiffusionError
 
 app = App(
@@ -32,6 +33,7 @@ app.command(dlq)
 app.command(chaos)
 app.command(fuzz)
 app.command(show_settings, name="settings")
+app.command(targets)
 
 PROCESSES_HELP = "So many on this machine, each started again when it ends; one a core is best."
 

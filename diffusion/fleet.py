@@ -1,9 +1,10 @@
 """Several workers of one kind on a machine, by one command: one process a core, because Python runs
 one thread at a time.
 
-The parent does nothing but start, start again, and end its children in order. It is to run under
-something that ends the whole group with it (systemd, a container): children of a parent that was
-killed go on working, which is harmless, until somebody ends them.
+The parent does nothing but start, start again, and end its children in order; each serves its own
+metrics (`diffusion.targets`). It is to run under something that ends the whole group with it
+(systemd, a container): children of a parent that was killed go on working, which is harmless, until
+somebody ends them.
 """
 
 from __future__ import annotations
@@ -46,5 +47,6 @@ def children(kind: str, count: int, settings: Settings) -> list[Child]:
     for number in range(count):
         port = section.metrics_port + number if section.metrics_port else 0
         instance_id = f"{section.instance_id}-{number + 1}" if section.instance_id else ""
-        found.append(worker(kind, f"{kind}-{number + 1}", port, instance_id=instance_id))
+        name, host = f"{kind}-{number + 1}", section.metrics_host
+        found.append(worker(kind, name, port, instance_id=instance_id, host=host))
     return found

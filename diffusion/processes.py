@@ -71,16 +71,22 @@ def worker(
     environment: Mapping[str, str] = NOTHING,
     log: Path | None = None,
     instance_id: str = "",
+    host: str = "127.0.0.1",
 ) -> Child:
     """A worker with a port for its metrics (0: none), and a name to Kafka that is its own or none:
-    two of one name would throw each other out.
+    two of one name would throw each other out. `host` is where its settings have it serve.
     """
     own = {
         f"DIFFUSION_{SECTIONS[kind]}_METRICS_PORT": str(port),
         f"DIFFUSION_{SECTIONS[kind]}_INSTANCE_ID": instance_id,
     }
-    url = f"http://127.0.0.1:{port}/metrics" if port else ""
+    url = f"http://{bracketed(host)}:{port}/metrics" if port else ""
     return Child(name, (kind,), {**environment, **own}, log, url)
+
+
+def bracketed(host: str) -> str:
+    """A host as it stands in an address: IPv6 in brackets."""
+    return f"[{host}]" if ":" in host else host
 
 
 class ProcessFailed(PermanentError):
@@ -142,6 +148,10 @@ class Processes:
     def names(self) -> list[str]:
         """Of all children."""
         return [child.name for child in self._all()]
+
+    def metrics_urls(self) -> dict[str, str]:
+        """Where each child serves its metrics; not of those that serve none."""
+        return {child.name: child.metrics_url for child in self._all() if child.metrics_url}
 
     def answers(self, name: str) -> bool:
         """Whether a child serves its metrics."""
