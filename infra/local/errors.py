@@ -17,7 +17,8 @@ says what happened and what to do, in one line, ready to print. No I/O here.
     ├── PortsChangedError       the server runs, but on another port than asked for
     ├── StartTimeoutError       a server lives, but does not answer
     ├── ServerDiedError         a server ended while it was starting
-    └── StopError               a server outlived SIGKILL
+    ├── StopError               a server outlived SIGKILL
+    └── PrometheusMissingError  there is none, and none could be had
 """
 
 from __future__ import annotations
@@ -160,4 +161,14 @@ class StopError(LocalServerError):
         super().__init__(
             f"{server} (process {pid}) is still there {waited_s:.0f} s after SIGKILL; it is "
             "probably waiting for a disk: look at the disk, then run the command again."
+        )
+
+
+class PrometheusMissingError(LocalServerError):
+    """There is no Prometheus on this machine, and Debian's could not be had."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(
+            f"There is no Prometheus here ({detail}); install one, so that prometheus and promtool "
+            "are found on the PATH."
         )

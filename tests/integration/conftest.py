@@ -19,12 +19,16 @@ from infra.settings import MaterializerSettings, PolicySettings, Settings, Strea
 
 MEMBERS_MAX = 40
 MEMBERS_RETURN = 30
+SWEEP_S = 2
+"""Short, so that what only a sweep sees is seen within a test."""
 
 
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     folder = tmp_path_factory.mktemp("servers")
-    policy = PolicySettings(members_max=MEMBERS_MAX, members_return=MEMBERS_RETURN)
+    policy = PolicySettings(
+        members_max=MEMBERS_MAX, members_return=MEMBERS_RETURN, sweep_seconds=SWEEP_S
+    )
     settings = own_servers(
         Settings(
             policy=policy,
