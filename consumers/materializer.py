@@ -45,6 +45,7 @@ from infra.kafka.config import consumer
 from infra.kafka.dead_letters import DeadLetter
 from infra.kafka.dead_share import DeadShare
 from infra.kafka.delivery import Delivery
+from infra.kafka.reading import MOVED, usable
 from infra.settings import Settings
 from schemas import topics
 from schemas.codec import decode_change
@@ -131,7 +132,7 @@ class Materializer:
     def apply(self, messages: Sequence[Message]) -> None:
         """Apply one batch and commit it."""
         started = monotonic_s()
-        good = [message for message in messages if self._usable(message)]
+        good = [message for message in messages if usable(message, "the materializer")]
         if not good:
             return
         appended_ms = [message.timestamp()[1] for message in good]
@@ -152,17 +153,6 @@ class Materializer:
             max(0, self._clock() - min(appended_ms)) / 1_000
         )
         metrics.materializer_batch_seconds.observe(monotonic_s() - started)
-
-    def _usable(self, message: Message) -> bool:
-        error = message.error()
-        if error is None:
-            return True
-        if error.code() in {KafkaError._PARTITION_EOF, KafkaError._MAX_POLL_EXCEEDED}:
-            return False
-        if error.retriable() or error.code() == KafkaError._ALL_BROKERS_DOWN:
-            log.warning("Kafka: %s", error.str())
-            return False
-        raise PermanentError(f"Kafka refuses the materializer: {error.str()}")
 
     def _add(self, fold: Fold, message: Message, dead: list[DeadLetter]) -> None:
         partition, offset = message.partition() or 0, message.offset() or 0
@@ -238,7 +228,7 @@ class Materializer:
         """The rows are written; whoever has the partitions next writes them again."""
         log.warning("offsets were not committed: %s", error.str())
         self._owed |= {place.partition: place.offset for place in places}
-        if not error.retriable() and error.code() not in _MOVED:
+        if not error.retriable() and error.code() not in MOVED:
             self._refusal = error
 
     def _raise_if_refused(self) -> None:
@@ -295,17 +285,3 @@ def _last_offsets(messages: Sequence[Message]) -> dict[int, tuple[int, int]]:
         reached = (message.offset() or 0, message.timestamp()[1])
         last[partition] = max(last.get(partition, reached), reached)
     return last
-
-
-_MOVED: Final = {
-    KafkaError.ILLEGAL_GENERATION,
-    KafkaError.UNKNOWN_MEMBER_ID,
-    KafkaError.REBALANCE_IN_PROGRESS,
-    KafkaError.FENCED_INSTANCE_ID,
-    KafkaError.STALE_MEMBER_EPOCH,
-    KafkaError.FENCED_MEMBER_EPOCH,
-    KafkaError._NO_OFFSET,
-    KafkaError._ASSIGNMENT_LOST,
-    KafkaError._FENCED,
-}
-"""Commit errors that only say that the partitions are another's by now."""

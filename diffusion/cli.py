@@ -18,6 +18,7 @@ from diffusion.bench.commands import bench
 from diffusion.chaos.commands import chaos
 from diffusion.dlq_commands import dlq
 from diffusion.fuzz_commands import fuzz
+from diffusion.openim_commands import openim_tap
 from diffusion.output import DATA, Json, fail, print_json
 from diffusion.settings_command import show_settings
 from diffusion.targets import targets
@@ -34,6 +35,7 @@ app.command(chaos)
 app.command(fuzz)
 app.command(show_settings, name="settings")
 app.command(targets)
+app.command(openim_tap, name="openim-tap")
 
 PROCESSES_HELP = "So many on this machine, each started again when it ends; one a core is best."
 

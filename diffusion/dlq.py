@@ -40,8 +40,12 @@ READ_AT_ONCE: Final = 500
 """Letters between two commits of a replay, at most 400 MB of the longest."""
 
 SHOWN_CHARS: Final = 60
-NAMES: Final = {spec.name.split(".")[1]: spec.name for spec in topics.TOPICS}
-"""Short names of the topics: `conversation-writes`, `user-writes`, `changes`."""
+NAMES: Final = {spec.name.split(".")[1]: spec.name for spec in topics.TOPICS} | {
+    "openim": topics.OPENIM_RECORDS
+}
+"""Short names of the topics: `conversation-writes`, `user-writes`, `changes`; and of what the tap
+of an OpenIM deployment could not use.
+"""
 
 DECODERS: Final[dict[str, Any]] = {
     topics.CONVERSATION_WRITES.name: CONVERSATION_EVENTS,
@@ -148,8 +152,15 @@ class DeadLetters:
     def replay(self, topic: str, end: int) -> int:
         """Write all before a number to their topic again, in their order; how many.
 
-        Raises `StillDead` for the first that cannot be used still.
+        Raises `StillDead` for the first that cannot be used still, `PermanentError` for records of
+        OpenIM's, which only its tap understands.
         """
+        if topic == topics.OPENIM_RECORDS:
+            raise PermanentError(
+                "Records of OpenIM are not replayed from here. Once a tap understands them, set "
+                "the offsets of its group back to before the first of them: it tells again what "
+                "followed, to the same effect."
+            )
         first = self._checked(topic, end).first
         _, partitions = self._admin.describe(topic)
         delivery = Delivery(self._settings, GROUP)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 dlq = App(name="dlq", help="Dead letters: look at them, write them again, let them go.")
 
-Topic = Annotated[str, Parameter(help="conversation-writes, user-writes or changes.")]
+Topic = Annotated[str, Parameter(help="conversation-writes, user-writes, changes or openim.")]
 Upto = Annotated[int | None, Parameter(help="The last number; without it, all that are waiting.")]
 
 

@@ -22,6 +22,7 @@ from pydantic_settings import (
 from pydantic_settings import SettingsError as SourceError
 
 from infra.api_settings import ApiSettings
+from infra.openim_settings import OpenimSettings
 from infra.section import Port, Section
 from infra.security_settings import CassandraSecurity, KafkaSecurity, free_options
 from schemas.errors import PermanentError
@@ -259,6 +260,7 @@ class Settings(BaseSettings):
     stream: StreamSettings = StreamSettings()
     materializer: MaterializerSettings = MaterializerSettings()
     api: ApiSettings = ApiSettings()
+    openim: OpenimSettings = OpenimSettings()
     local: LocalSettings = LocalSettings()
 
     @classmethod

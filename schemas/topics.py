@@ -30,6 +30,10 @@ CHANGES: Final = TopicSpec(name="diffusion.changes.v1", key="user id", log_appen
 WRITE_TOPICS: Final = (CONVERSATION_WRITES, USER_WRITES)
 TOPICS: Final = (*WRITE_TOPICS, CHANGES)
 
+OPENIM_RECORDS: Final = "openim.records.v1"
+"""No topic of ours: the name under which dead letters of an OpenIM deployment's records are kept,
+however its topic is called."""
+
 
 def dead_letters(topic: str) -> str:
     """Name of the topic that keeps the records of `topic` that could not be used."""

@@ -24,7 +24,7 @@ from infra.kafka.config import common
 from infra.kafka.security import REFUSALS, Complaints
 from infra.settings import KafkaSettings, Settings
 from schemas.errors import DiffusionError, PermanentError, RetryableError
-from schemas.topics import CHANGES, TOPICS, dead_letters
+from schemas.topics import CHANGES, OPENIM_RECORDS, TOPICS, dead_letters
 
 REQUEST_TIMEOUT_S: Final = 15.0
 
@@ -216,8 +216,9 @@ def _new_topics(settings: Settings) -> Iterable[NewTopic]:
         }
         partitions = kafka.change_partitions if changes else kafka.write_partitions
         yield NewTopic(spec.name, partitions, kafka.replication_factor, config=dict(config))
+    for name in (*(spec.name for spec in TOPICS), OPENIM_RECORDS):
         yield NewTopic(
-            dead_letters(spec.name),
+            dead_letters(name),
             1,
             kafka.replication_factor,
             config={"cleanup.policy": "delete", "retention.ms": "-1"},

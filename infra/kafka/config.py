@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Final, TypeAlias
 
 from infra.kafka import security
+from infra.openim_settings import OpenimSettings
 from infra.settings import KafkaSettings
 
 Options: TypeAlias = dict[str, str | int | float | bool]
@@ -74,3 +75,25 @@ def consumer(settings: KafkaSettings, client_id: str, group: str, instance_id: s
             "queued.max.messages.kbytes": 32_768,
         }
     )
+
+
+def guest(settings: OpenimSettings, client_id: str) -> Options:
+    """A consumer in OpenIM's cluster. The classic group protocol: the broker that OpenIM is shipped
+    with (3.5) knows no other. Partitions move one by one all the same.
+    """
+    return {
+        **settings.options,
+        "bootstrap.servers": settings.bootstrap_servers,
+        "client.id": client_id,
+        "group.id": settings.group,
+        "group.protocol": "classic",
+        "partition.assignment.strategy": "cooperative-sticky",
+        "session.timeout.ms": int(settings.session_timeout_s * 1_000),
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "earliest",
+        "isolation.level": "read_committed",
+        "fetch.min.bytes": FETCH_MIN_BYTES,
+        "fetch.wait.max.ms": FETCH_WAIT_MS,
+        "queued.max.messages.kbytes": 32_768,
+    }

@@ -42,6 +42,11 @@ REASONS: Final = ["none", *(reason.value for reason in Reason if reason not in R
 _REFUSED, _FAILED = (400, 401, 403, 404, 405, 406, 413, 415, 429, 431), (500, 503)
 STATUSES: Final = [str(status) for status in (*_REFUSED, *_FAILED)]
 OPERATIONS: Final = ("read", "write")
+OPENIM_CONTENTS: Final = (
+    *("chat", "friend", "user", "group", "membership"),
+    *("conversation", "business", "removal", "read", "unknown"),
+)
+"""As `consumers.openim.content_types` tells content types apart."""
 
 # Stream worker: write events in, change records out.
 stream_events = counter(
@@ -256,6 +261,34 @@ api_poke_feed_gaps = counter(
 )
 api_poke_feed_lag_seconds = gauge(
     "diffusion_api_poke_feed_lag_seconds", "Age of the last change record when it was seen."
+)
+
+# Tap of OpenIM: its records in, write events out.
+openim_records = counter(
+    "diffusion_openim_records_total",
+    "Records of OpenIM's topic, by class of content type and outcome: told (as events), passed "
+    "(they say nothing), dead (a part of them could not be used).",
+    content=OPENIM_CONTENTS,
+    outcome=("told", "passed", "dead"),
+)
+openim_events = counter(
+    "diffusion_openim_events_total", "Write events told, by type.", type=EVENT_TYPES
+)
+openim_questions = counter(
+    "diffusion_openim_questions_total",
+    "Times the engine was asked for what a notice does not say; each waits for the stream workers.",
+)
+openim_batch_records = histogram(
+    "diffusion_openim_batch_records", "Records of OpenIM's in a batch.", _BATCH
+)
+openim_batch_seconds = histogram(
+    "diffusion_openim_batch_seconds", "Time from a batch taken to its events delivered.", _SECONDS
+)
+openim_lag_records = gauge(
+    "diffusion_openim_lag_records", "Records of this tap's partitions that are not told yet."
+)
+openim_oldest_untold_seconds = gauge(
+    "diffusion_openim_oldest_untold_seconds", "Age of the oldest record that is not told yet."
 )
 
 # Common to all programs.

@@ -39,7 +39,7 @@ M = TypeVar("M", Counter, Gauge, Histogram)
 SERIES_MAX: Final = 64
 """Combinations of labels of one metric: more of them is a label that is no enumeration."""
 
-_NAME: Final = re.compile(r"diffusion_(stream|materializer|api|store|process)(_[a-z]+)+")
+_NAME: Final = re.compile(r"diffusion_(stream|materializer|api|openim|store|process)(_[a-z]+)+")
 _NO_BASE_UNIT: Final = re.compile(
     r"_(ms|us|ns|millis|milliseconds|minutes|hours|days|kb|mb|kib|mib|kilobytes|percent)(_|$)"
 )
@@ -54,6 +54,7 @@ class Program(StrEnum):
     STREAM = "stream"
     MATERIALIZER = "materializer"
     API = "api"
+    OPENIM = "openim"
 
 
 EVERYBODY: Final = ("store", "process")

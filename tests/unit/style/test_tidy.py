@@ -25,6 +25,7 @@ PURE_EXTERNALS = frozenset(
     }
 )  # fmt: skip
 PURE = ("schemas", "streams.policy", "streams.activity", "streams.diffusion", "streams.effects", "consumers.coalesce",
+        "consumers.openim.records", "consumers.openim.content_types", "consumers.openim.notices", "consumers.openim.mapping",
         "syncapi.planner", "syncapi.delta", "syncapi.modules", "syncapi.snapshot", "syncapi.correction",
         "syncapi.room", "syncapi.negotiation", "syncapi.framing", "syncapi.poke_book",
         "syncapi.limiter", "syncapi.overload",

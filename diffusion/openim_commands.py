@@ -1,0 +1,26 @@
+"""The command of the tap of an OpenIM deployment."""
+
+from __future__ import annotations
+
+import sys
+from typing import Final
+
+from schemas.errors import RetryableError
+
+EXIT_RESTART: Final = 75
+"""As of a stream worker: start it again."""
+
+
+def openim_tap() -> None:
+    """Run a tap: records of an OpenIM deployment's Kafka in, write events out (docs/openim.md).
+
+    Scale by starting more, up to the partitions of OpenIM's topic. Exit code 75: Kafka or Cassandra
+    is away; to be started again.
+    """
+    from consumers.openim.__main__ import main as run
+
+    try:
+        run()
+    except RetryableError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(EXIT_RESTART)
