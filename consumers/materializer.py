@@ -45,7 +45,7 @@ from infra.kafka.config import consumer
 from infra.kafka.dead_letters import DeadLetter
 from infra.kafka.dead_share import DeadShare
 from infra.kafka.delivery import Delivery
-from infra.kafka.reading import MOVED, usable
+from infra.kafka.reading import MOVED, behind, usable
 from infra.settings import Settings
 from schemas import topics
 from schemas.codec import decode_change
@@ -236,21 +236,14 @@ class Materializer:
             raise RetryableError(f"Kafka does not take commits: {self._refusal.str()}")
 
     def _note_lag(self) -> None:
-        """Count what is behind, from what librdkafka knows of the partitions without asking."""
         now_s = monotonic_s()
         if now_s < self._lag_due_s:
             return
         self._lag_due_s = now_s + LAG_INTERVAL_S
-        behind = 0
         places = self._consumer.position(self._consumer.assignment())
         self.assigned = frozenset(place.partition for place in places)
         self._commit_owed(places)
-        for place in places:
-            _, high = self._consumer.get_watermark_offsets(place, cached=True)
-            # Negative: nothing is known yet, or nothing was read of it.
-            if high > 0 and place.offset >= 0:
-                behind += max(0, high - place.offset)
-        self._backlog.left(behind)
+        self._backlog.left(behind(self._consumer, places))
 
     def _commit_owed(self, places: Sequence[TopicPartition]) -> None:
         """Commit once more what a rebalance refused, of partitions that stayed and have not moved

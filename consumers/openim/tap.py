@@ -31,7 +31,7 @@ from infra.clock import Clock, monotonic_s
 from infra.kafka import dead_letters
 from infra.kafka.config import guest
 from infra.kafka.delivery import Delivery
-from infra.kafka.reading import MOVED, usable
+from infra.kafka.reading import MOVED, behind, usable
 from infra.settings import Settings
 from schemas import topics
 from schemas.errors import DecodeError, RetryableError
@@ -190,18 +190,12 @@ class Tap:
         self._keep(self._done.keys() - {place.partition for place in places})
 
     def _note_lag(self) -> None:
-        """Count what is behind, from what librdkafka knows of the partitions without asking."""
         now_s = monotonic_s()
         if now_s < self._lag_due_s:
             return
         self._lag_due_s = now_s + LAG_INTERVAL_S
-        behind = 0
-        for place in self._consumer.position(self._consumer.assignment()):
-            _, high = self._consumer.get_watermark_offsets(place, cached=True)
-            # Negative: nothing is known yet, or nothing was read of it.
-            if high > 0 and place.offset >= 0:
-                behind += max(0, high - place.offset)
-        self._backlog.left(behind)
+        places = self._consumer.position(self._consumer.assignment())
+        self._backlog.left(behind(self._consumer, places))
 
 
 def _place(message: Message) -> tuple[int, int]:

@@ -1,11 +1,14 @@
-"""What the servers' consumers share: which errors of Kafka's are news, and which are faults."""
+"""What the servers' consumers share: which errors are news and which are faults, and
+how far behind they are.
+"""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from typing import Final
 
-from confluent_kafka import KafkaError, Message
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from schemas.errors import PermanentError
 
@@ -38,3 +41,14 @@ def usable(message: Message, reader: str) -> bool:
         log.warning("Kafka: %s", error.str())
         return False
     raise PermanentError(f"Kafka refuses {reader}: {error.str()}")
+
+
+def behind(consumer: Consumer, places: Iterable[TopicPartition]) -> int:
+    """Records after these places, from what librdkafka knows of the partitions without asking."""
+    left = 0
+    for place in places:
+        _, high = consumer.get_watermark_offsets(place, cached=True)
+        # Negative: nothing is known yet, or nothing was read of it.
+        if high > 0 and place.offset >= 0:
+            left += max(0, high - place.offset)
+    return left

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from infra.kafka.config import common, consumer, producer
+from infra.kafka.config import common, consumer, guest, producer
+from infra.openim_settings import OpenimSettings
 from infra.settings import KafkaSettings
 
 ESSENTIAL = {
@@ -55,3 +56,12 @@ def test_one_client_does_not_change_the_options_of_the_next() -> None:
 def test_a_producer_knows_no_group_and_a_consumer_no_acks() -> None:
     assert "group.id" not in producer(settings(), "c")
     assert "acks" not in consumer(settings(), "c", "g")
+
+
+@pytest.mark.parametrize("name", ["enable.auto.commit", "group.id", "bootstrap.servers"])
+def test_a_guest_takes_options_but_not_those_that_delivery_rests_on(name: str) -> None:
+    own = OpenimSettings(options={name: "something else", "sasl.username": "u"})
+    found = guest(own, "c")
+    assert found[name] == guest(OpenimSettings(), "c")[name]
+    assert found["sasl.username"] == "u"
+    assert (found["group.id"], found["bootstrap.servers"]) == (own.group, own.bootstrap_servers)
