@@ -166,8 +166,10 @@ def _joined(record: Record, scene: _Scene) -> Iterator[MembersJoined]:
     membership = _membership(record)
     if membership is None or membership.leaves is not None:
         return
-    (room, companion), at_ms = _rooms(record), record.sent_at_ms
     users: Sequence[str] = notices.users_named(record.content, membership)
+    if not users:
+        return
+    (room, companion), at_ms = _rooms(record), record.sent_at_ms
     for some in _chunks(users):
         yield MembersJoined(companion, some, 0, at_ms)
     shown = scene.history or membership.founding
@@ -185,19 +187,21 @@ def _left(record: Record, scene: _Scene) -> Iterator[MembersLeft]:
     membership = _membership(record)
     if membership is None or membership.leaves is None:
         return
+    users: Sequence[str] = notices.users_named(record.content, membership)
+    if not users and not membership.everybody:
+        return
     (room, companion), known = _rooms(record), scene.known
     at_ms, reason = record.sent_at_ms, membership.leaves
-    named = notices.users_named(record.content, membership)
     # Each of its own members: a crash may have told one of them that it is over, and not the other.
-    users = sorted(known.ask(companion).members) if membership.everybody else named
-    for some in _chunks(users):
+    gone = sorted(known.ask(companion).members) if membership.everybody else users
+    for some in _chunks(gone):
         yield MembersLeft(companion, some, NOTHING_SEEN, at_ms, reason)
     seq = record.seq if _is_copy(record) else known.last_seq(room)
-    users = named
     if seq is None or membership.everybody:
         there = known.ask(room)
-        users = [user for user in named or sorted(there.members) if user in there.members]
         seq = there.max_seq if seq is None else seq
+        named = there.members if membership.everybody else users
+        users = [user for user in sorted(named) if user in there.members]
     for some in _chunks(users):
         yield MembersLeft(room, some, seq, at_ms, reason)
 

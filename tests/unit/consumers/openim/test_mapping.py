@@ -231,6 +231,19 @@ def test_an_asked_place_counts_for_those_only_whose_membership_still_changes() -
     ]
 
 
+@pytest.mark.parametrize(
+    ("content_type", "list_name"), [(1508, "kickedUserList"), (1509, "invitedUserList")]
+)
+@pytest.mark.parametrize("named", [None, [], [None]])
+def test_a_notice_that_names_nobody_says_nothing(
+    content_type: int, list_name: str, named: list[None] | None
+) -> None:
+    known = Knows(rooms={"sg_G": Room(20, {"ann"})})
+    notice = room(content_type, tips(**{list_name: named}))
+    assert told(notice, known, history=False) == []
+    assert known.asked == []
+
+
 def test_a_stored_notice_without_a_copy_has_the_place_of_a_notice() -> None:
     content, who, reason = LEAVES[1508]
     record = room(1508, content, seq=3, conversation_id="n_G", options=NOTICE | {"history": True})
