@@ -25,7 +25,7 @@ def main(settings: Settings | None = None) -> None:
             metrics.serve(settings.openim.metrics_port)
             stop = signals.stop_on_signal()
             delivery = Delivery(settings.kafka, "diffusion-openim-tap")
-            engine = Engine(settings, session, admin)
+            engine = Engine(settings, session, admin, delivery)
             tap = Tap(settings, Outbox(delivery, partitions), delivery, engine.room, now_ms)
             tap.run(stop.is_set)
     finally:

@@ -18,9 +18,9 @@ from infra.cassandra import conversation_heads, members_by_conversation
 from infra.cassandra.session import Session
 from infra.clock import monotonic_s
 from infra.kafka.admin import Admin
+from infra.kafka.delivery import Delivery
 from infra.settings import Settings
 from schemas.errors import RetryableError
-from schemas.partitioner import partition_of
 from schemas.topics import CONVERSATION_WRITES
 
 CONVERSATIONS_SEEN_MAX: Final = 200_000
@@ -63,30 +63,35 @@ class NotSettled(RetryableError):
 class Engine:
     """Cassandra, once the stream workers have caught up. Blocking."""
 
-    def __init__(self, settings: Settings, session: Session, admin: Admin) -> None:
+    def __init__(
+        self, settings: Settings, session: Session, admin: Admin, delivery: Delivery
+    ) -> None:
         self._group = settings.kafka.stream_group
         self._session = session
         self._admin = admin
+        self._delivery = delivery
+        self._settled: int | None = None
 
     def room(self, conversation_id: str) -> Room:
         """A conversation with all that was delivered before this call; raises `NotSettled`."""
-        self._settle(conversation_id)
+        if self._settled != self._delivery.delivered:
+            self._settle()
+            self._settled = self._delivery.delivered
         return asyncio.run(self._read(conversation_id))
 
-    def _settle(self, conversation_id: str) -> None:
+    def _settle(self) -> None:
         topic = CONVERSATION_WRITES.name
         ends = self._admin.end_offsets(topic)
-        partition = partition_of(conversation_id, len(ends))
         deadline = monotonic_s() + SETTLE_TIMEOUT_S
         while True:
-            done = self._admin.committed_of(self._group, topic, [partition])[partition]
-            if done >= ends[partition]:
+            done = self._admin.committed_of(self._group, topic, ends)
+            left = sum(max(0, end - done[partition]) for partition, end in ends.items())
+            if not left:
                 return
             if monotonic_s() > deadline:
                 raise NotSettled(
-                    f"A notice of {conversation_id} does not say its place, and the stream workers "
-                    f"did not process what came before it in {SETTLE_TIMEOUT_S:.0f} s: "
-                    f"{ends[partition] - done} records of partition {partition} of {topic} wait."
+                    "A notice does not say its place, and the stream workers did not process what "
+                    f"came before it in {SETTLE_TIMEOUT_S:.0f} s: {left:,} records of {topic} wait."
                 )
             time.sleep(POLL_S)
 

@@ -10,6 +10,7 @@ import base64
 import gzip
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ import orjson
 from schemas.events import MembersJoined, MembersLeft, Message, Read, WriteEvent
 
 GOLDEN = Path(__file__).parents[1] / "data" / "openim_records.jsonl.gz"
-"""2,000 records, made by `go run . -records 2000 -seed 1`."""
+"""2,000 records, made by `go run . -records 2000 -seed 2`."""
 
 
 class Made(NamedTuple):
@@ -52,6 +53,7 @@ def story(lines: Iterable[bytes], *, history: bool) -> Story:
     return told
 
 
+@cache
 def golden(*, history: bool) -> Story:
     """The records of the checkout."""
     with gzip.open(GOLDEN) as lines:

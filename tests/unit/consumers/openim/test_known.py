@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,7 +12,6 @@ from consumers.openim import known
 from consumers.openim.known import Engine, NotSettled, Seen
 from consumers.openim.mapping import Room
 from infra.settings import Settings
-from schemas.partitioner import partition_of
 from schemas.topics import CONVERSATION_WRITES
 
 
@@ -43,44 +44,57 @@ class Store:
 
 
 class Broker:
-    """A write topic of four partitions; the stream group gets on by one look at a time."""
+    """A write topic of two partitions; the stream group gets on from look to look."""
 
-    def __init__(self, committed: list[int]) -> None:
-        self.left = committed
-        self.looked_at: list[int] = []
+    def __init__(self, *looks: tuple[int, int]) -> None:
+        self.left = list(looks)
+        self.looks = 0
 
     def end_offsets(self, topic: str) -> dict[int, int]:
         assert topic == CONVERSATION_WRITES.name
-        return dict.fromkeys(range(4), 10)
+        return {0: 10, 1: 20}
 
-    def committed_of(self, group: str, _topic: str, partitions: list[int]) -> dict[int, int]:
+    def committed_of(self, group: str, _topic: str, partitions: Iterable[int]) -> dict[int, int]:
         assert group == Settings().kafka.stream_group
-        self.looked_at += partitions
-        return dict.fromkeys(partitions, self.left.pop(0) if len(self.left) > 1 else self.left[0])
+        self.looks += 1
+        look = self.left.pop(0) if len(self.left) > 1 else self.left[0]
+        return dict(zip(partitions, look, strict=True))
 
 
-def engine(store: Store, broker: Broker) -> Engine:
-    return Engine(Settings(), store, broker)  # type: ignore[arg-type]
+def engine(store: Store, broker: Broker, delivery: Any = None) -> Engine:
+    return Engine(Settings(), store, broker, delivery or SimpleNamespace(delivered=1))  # type: ignore[arg-type]
 
 
 def test_the_engine_is_asked_once_it_has_caught_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(known, "POLL_S", 0.0)
     members = [("ann", True), ("bob", False), ("cid", True)]
     store = Store(conversation_heads=[("sg_G", 7, 1)], members_by_conversation=members)
-    broker = Broker([8, 9, 10])
+    broker = Broker((8, 20), (10, 19), (10, 25))
     assert engine(store, broker).room("sg_G") == Room(7, {"ann", "cid"})
-    assert broker.looked_at == [partition_of("sg_G", 4)] * 3
+    assert broker.looks == 3
+
+
+def test_it_is_waited_for_once_for_what_was_delivered() -> None:
+    store = Store(conversation_heads=[], members_by_conversation=[])
+    broker, delivery = Broker((10, 20)), SimpleNamespace(delivered=1)
+    asked = engine(store, broker, delivery)
+    asked.room("n_G")
+    asked.room("sg_G")
+    assert broker.looks == 1
+    delivery.delivered += 1
+    asked.room("sg_G")
+    assert broker.looks == 2
 
 
 def test_a_conversation_that_nobody_wrote_to_is_empty() -> None:
     store = Store(conversation_heads=[], members_by_conversation=[])
-    assert engine(store, Broker([10])).room("sg_G") == Room(0, set())
+    assert engine(store, Broker((10, 20))).room("sg_G") == Room(0, set())
 
 
 def test_an_engine_that_does_not_get_on_ends_the_tap(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(known, "POLL_S", 0.0)
     monkeypatch.setattr(known, "SETTLE_TIMEOUT_S", 0.0)
     store = Store()
-    with pytest.raises(NotSettled, match="3 records of partition"):
-        engine(store, Broker([7])).room("sg_G")
+    with pytest.raises(NotSettled, match="5 records"):
+        engine(store, Broker((7, 18))).room("sg_G")
     assert store.reads == 0
