@@ -63,6 +63,7 @@ class Tap:
         self._clock = clock
         self._seen = Seen()
         self._done: dict[int, int] = {}
+        self._gone: set[int] = set()
         self._backlog = Backlog(
             metrics.openim_lag_records, metrics.openim_oldest_untold_seconds, clock
         )
@@ -86,10 +87,14 @@ class Tap:
             self._consumer.close()
 
     def _take(self) -> list[Message]:
+        """Wait for a record, then take what came with it. Until the next call all of it is ours:
+        partitions go only within calls of the consumer, and with them what was taken before.
+        """
         taken = self._consumer.consume(1, timeout=self._settings.batch_wait_s)
-        if taken and len(taken) < self._settings.batch_records:
-            more = self._settings.batch_records - len(taken)
-            taken += self._consumer.consume(more, timeout=GATHER_S)
+        if taken and self._settings.batch_records > 1:
+            self._gone.clear()
+            more = self._consumer.consume(self._settings.batch_records - 1, timeout=GATHER_S)
+            taken = [one for one in taken if one.partition() not in self._gone] + more
         return [message for message in taken if usable(message, "the tap")]
 
     def apply(self, messages: Sequence[Message]) -> None:
@@ -187,7 +192,9 @@ class Tap:
         self._seen.forget()
 
     def _on_revoke(self, _consumer: Consumer, places: Sequence[TopicPartition]) -> None:
-        self._keep(self._done.keys() - {place.partition for place in places})
+        gone = {place.partition for place in places}
+        self._gone |= gone
+        self._keep(self._done.keys() - gone)
 
     def _note_lag(self) -> None:
         now_s = monotonic_s()

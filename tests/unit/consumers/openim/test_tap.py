@@ -194,6 +194,21 @@ def test_what_is_owed_of_a_partition_that_went_is_let_go() -> None:
     assert consumer.committed == {}
 
 
+def test_a_record_whose_partition_goes_while_the_others_come_is_left_to_who_has_it_now() -> None:
+    log = Log()
+
+    class Moving(GuestConsumer):
+        def consume(self, number: int, timeout: float) -> list[SourceRecord]:
+            if timeout == tap.GATHER_S:
+                self.on_revoke(None, [TopicPartition(TOPIC, 0)])
+            return super().consume(number, timeout)
+
+    consumer = Moving([[*messages(1), SourceRecord(single(seq=1), 4, partition=1)]])
+    tap_on(consumer, log).run(times(1))
+    assert delivered(log) == [Message("si_ann_bob", 1, "ann", T0, ("ann", "bob"))]
+    assert consumer.committed == {1: 5}
+
+
 def test_a_commit_that_is_refused_otherwise_ends_the_program() -> None:
     consumer = GuestConsumer([messages(1)])
     consumer.refusals = [KafkaException(KafkaError(KafkaError.GROUP_AUTHORIZATION_FAILED))]
