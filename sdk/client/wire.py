@@ -22,6 +22,7 @@ from schemas.encoding import (
     decompress,
     encode,
     pack,
+    prepare,
     shrink,
     unpack,
 )
@@ -34,6 +35,8 @@ from sdk.client.statuses import STATUS_OK, error_of
 
 SYNC_PATH: Final = "/v1/sync"
 CONNECT_PATH: Final = "/v1/connect"
+
+prepare(SyncResponse, ServerFrame)
 
 _REQUEST_CODING: Final = Coding.DEFLATE
 """Of request bodies: every server and every device has it."""
