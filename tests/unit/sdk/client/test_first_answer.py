@@ -12,21 +12,26 @@ from schemas.protocol import ConversationEntry, SyncResponse
 
 PROGRAM = """
 import sys, threading
-sys.setswitchinterval(1e-6)
-from sdk.client.wire import answer_of
+import sdk.client
 from schemas import encoding
-data = sys.stdin.buffer.read()
+from schemas.protocol import SyncResponse
+
+sys.setswitchinterval(1e-6)
+answer, ready = sys.stdin.buffer.read(), threading.Barrier(8)
 made = encoding._decoder.cache_info().misses
-ready = threading.Barrier(8)
+
 def read():
     ready.wait()
-    encoding.decode(data, encoding_kind, encoding.Format.JSON)
-from schemas.protocol import SyncResponse as encoding_kind
+    encoding.decode(answer, SyncResponse, encoding.Format.JSON)
+
 threads = [threading.Thread(target=read) for _ in range(8)]
-for thread in threads: thread.start()
-for thread in threads: thread.join()
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
 print(encoding._decoder.cache_info().misses - made)
 """
+"""Prints how many decoders were made by the threads."""
 
 
 @pytest.mark.parametrize("_again", range(3))
