@@ -177,7 +177,7 @@ def _decoder(kind: Any, form: Format) -> Any:
     return (msgspec.json if form is Format.JSON else msgspec.msgpack).Decoder(kind)
 
 
-def prepare(*kinds: type[Any]) -> None:
+def prepare(*kinds: Any) -> None:
     """Make the decoders of these kinds. To be called while a module is loaded, which one thread
     does: where several are the first to read a kind, msgspec (0.22) gives one of them what another
     is still making of the type, and the process crashes.
