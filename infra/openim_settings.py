@@ -28,4 +28,6 @@ class OpenimSettings(Section):
     session_timeout_s: float = Field(default=10.0, ge=6, le=300)
     """A tap that is silent so long loses its partitions."""
     metrics_port: Port = 0
-    """Port of `/metrics`; 0 for none."""
+    """Port of `/metrics`, `/healthz` and `/readyz`; 0 for none."""
+    metrics_host: str = "127.0.0.1"
+    """Address of these."""

@@ -86,6 +86,17 @@ class Tap:
         finally:
             self._consumer.close()
 
+    def ping(self, timeout_s: float) -> None:
+        """Ask OpenIM's Kafka for its topics; raises `RetryableError` when no broker answers. From
+        any thread.
+        """
+        try:
+            self._consumer.list_topics(timeout=timeout_s)
+        except KafkaException as error:
+            raise RetryableError(
+                f"OpenIM's Kafka does not answer: {error.args[0].str()}"
+            ) from error
+
     def _take(self) -> list[Message]:
         """Wait for a record, then take what came with it. Until the next call all of it is ours:
         partitions go only within calls of the consumer, and with them what was taken before.
