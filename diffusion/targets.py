@@ -22,11 +22,14 @@ JOBS: Final = {
     "stream-worker": "diffusion-stream",
     "materializer": "diffusion-materializer",
     "api": "diffusion-api",
+    "openim-tap": "diffusion-openim",
 }
 """Program -> job, by which `infra/dashboards/rules.yml` and the dashboard tell them apart."""
 
 
-def targets(*, stream_workers: int = 1, materializers: int = 1, api: bool = True) -> None:
+def targets(
+    *, stream_workers: int = 1, materializers: int = 1, api: bool = True, openim_tap: bool = False
+) -> None:
     """Print the addresses of /metrics as Prometheus reads them from a file (`file_sd_configs`).
 
     >>> diffusion targets --stream-workers 4 --materializers 2 > targets.json
@@ -39,17 +42,21 @@ def targets(*, stream_workers: int = 1, materializers: int = 1, api: bool = True
         Likewise.
     api
         Whether an API process runs here.
+    openim_tap
+        Whether a tap of OpenIM does.
 
     """
     from infra.settings import load
 
     counts = {"stream-worker": stream_workers, "materializer": materializers}
     settings = load()
-    found = addresses(settings, counts, api=api)
+    found = addresses(settings, counts, api=api, openim_tap=openim_tap)
     print_json(listed(found, api_tls=settings.api.tls_cert_file is not None))
 
 
-def addresses(settings: Settings, counts: Mapping[str, int], *, api: bool) -> dict[str, list[str]]:
+def addresses(
+    settings: Settings, counts: Mapping[str, int], *, api: bool, openim_tap: bool = False
+) -> dict[str, list[str]]:
     """Program -> `host:port` of each of its processes, by the settings and how many there are.
 
     Raises `PermanentError` for a count that makes no sense, where a port is not set, or one is
@@ -74,6 +81,14 @@ def addresses(settings: Settings, counts: Mapping[str, int], *, api: bool) -> di
         found[kind] = [address_of(child.metrics_url) for child in children]
     if api:
         found["api"] = [f"{bracketed(settings.api.host)}:{settings.api.port}"]
+    if openim_tap:
+        tap = settings.openim
+        if not tap.metrics_port:
+            raise PermanentError(
+                "openim.metrics_port is not set, so the tap serves no metrics: set "
+                "DIFFUSION_OPENIM_METRICS_PORT."
+            )
+        found["openim-tap"] = [f"{bracketed(tap.metrics_host)}:{tap.metrics_port}"]
     taken = Counter(address for some in found.values() for address in some)
     address, times = max(taken.items(), key=lambda item: item[1], default=("", 0))
     if times > 1:

@@ -7,7 +7,7 @@ from functools import partial
 from consumers.openim.known import Engine
 from consumers.openim.outbox import Outbox
 from consumers.openim.tap import Tap
-from infra import memory, probes, signals
+from infra import memory, metrics, probes, signals
 from infra.cassandra.schema import open_session
 from infra.clock import now_ms
 from infra.kafka.admin import Admin
@@ -35,7 +35,7 @@ def main(settings: Settings | None = None) -> None:
                 "openim": partial(tap.ping, probes.PROBE_TIMEOUT_S),
                 "cassandra": partial(session.ping, probes.PROBE_TIMEOUT_S),
             }
-            probes.serve(own.metrics_host, own.metrics_port, checks)
+            probes.serve(metrics.Program.OPENIM, own.metrics_host, own.metrics_port, checks)
             stop = signals.stop_on_signal()
             tap.run(stop.is_set)
     finally:

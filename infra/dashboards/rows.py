@@ -6,6 +6,7 @@ from typing import Final
 
 from infra.dashboards.health import HEALTH
 from infra.dashboards.serving import SYNC
+from infra.dashboards.tapping import TAP
 from infra.dashboards.writing import POLICY, VOLUME
 
-ROWS: Final = (VOLUME, POLICY, SYNC, HEALTH)
+ROWS: Final = (VOLUME, POLICY, SYNC, HEALTH, TAP)

@@ -12,7 +12,8 @@ _HEAD: Final = """# Metrics
 Made by `python -m infra.metrics` from `infra/metrics/__init__.py`: change it there.
 
 Each process serves its own at `/metrics`, in Prometheus' text format: a stream worker at port
-`stream.metrics_port`, a materializer at `materializer.metrics_port`, an API process at `api.port`.
+`stream.metrics_port`, a materializer at `materializer.metrics_port`, a tap of OpenIM at
+`openim.metrics_port`, an API process at `api.port`.
 With `--processes N` the workers have the N ports from that one on; `diffusion targets` lists them
 for Prometheus. Units are seconds and bytes.
 Labels say one of the values that stand here, and begin at 0; no metric is labelled with an id.
@@ -24,8 +25,9 @@ _PARTS: Final = {
     "stream": ("Stream worker", "Write events in, change records out."),
     "materializer": ("Materializer", "Change records in, rows out."),
     "api": ("Sync API", "Syncs, persistent connections and pokes."),
-    "store": ("Cassandra", "As each of the three programs sees it."),
-    "process": ("Process", "Of each of the three programs, beside what the library exports."),
+    "openim": ("OpenIM tap", "Records of an OpenIM deployment in, write events out."),
+    "store": ("Cassandra", "As each of the programs sees it."),
+    "process": ("Process", "Of each of the programs, beside what the library exports."),
 }
 
 

@@ -19,7 +19,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from confluent_kafka.admin import AdminClient, NewTopic
 
+from diffusion.processes import Child
 from diffusion.system import System, environment_of
 from diffusion.targets import JOBS, address_of, addresses
 from infra import metrics
@@ -169,6 +171,27 @@ def fleet(system: System, log: Path) -> Iterator[Mapping[str, Sequence[str]]]:
         parent.wait(60)
 
 
+@contextmanager
+def tapped(system: System, log: Path) -> Iterator[Mapping[str, Sequence[str]]]:
+    """A tap on a topic in which nothing is written; yields where it serves its metrics."""
+    (port,) = free_ports(1)
+    topic, servers = "test-nothing-to-push", system.settings.kafka.bootstrap_servers
+    admin = AdminClient({"bootstrap.servers": servers})
+    for done in admin.create_topics([NewTopic(topic, 1, 1)]).values():
+        done.result(30)
+    own = system.settings.openim.model_copy(
+        update={"bootstrap_servers": servers, "topic": topic, "metrics_port": port}
+    )
+    settings = system.settings.model_copy(update={"openim": own})
+    url = f"http://127.0.0.1:{port}/metrics"
+    name = "openim-tap"
+    system.processes.start(Child(name, (name,), environment_of(settings), log, url))
+    try:
+        yield addresses(settings, {}, api=False, openim_tap=True)
+    finally:
+        system.processes.retire(name)
+
+
 def everywhere(system: System, more: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
     """Addresses of all processes, by program."""
     found: dict[str, list[str]] = defaultdict(list)
@@ -199,6 +222,7 @@ def watched(
     load = Load(World(system), lambda name: f"dashboards-{name}")
     with ExitStack() as stack:
         more = stack.enter_context(fleet(system, folder / "fleet.log"))
+        stack.enter_context(tapped(system, folder / "tap.log"))
         found = everywhere(system, more)
         prometheus = stack.enter_context(watching(programs, folder, found))
         processes = sum(map(len, found.values()))
@@ -249,7 +273,12 @@ def test_every_metric_is_exported_by_its_program_alone_with_the_labels_declared(
     prometheus, _, _ = watched
     seen: set[str] = set()
     known = {sample: one for one in metrics.declared() for sample in one.samples()}
-    jobs = {"stream": "stream-worker", "materializer": "materializer", "api": "api"}
+    jobs = {
+        "stream": "stream-worker",
+        "materializer": "materializer",
+        "api": "api",
+        "openim": "openim-tap",
+    }
     for series in prometheus.series('{__name__=~"diffusion_.+"}'):
         one = known[series["__name__"]]
         seen.add(one.name)

@@ -6,6 +6,7 @@ import pytest
 
 from consumers.openim.content_types import Content, ContentType, content_of
 from consumers.openim.notices import MEMBERSHIP
+from infra import metrics
 
 
 @pytest.mark.parametrize(
@@ -28,3 +29,7 @@ def test_a_content_type_has_a_class(number: int, content: Content) -> None:
 def test_every_membership_notice_is_read() -> None:
     read = {number for number in ContentType if content_of(number) is Content.MEMBERSHIP}
     assert read == set(MEMBERSHIP)
+
+
+def test_the_metric_knows_every_class() -> None:
+    assert {*metrics.OPENIM_CONTENTS} == {content.value for content in Content}
