@@ -439,7 +439,9 @@ def fill(sock: sockets.socket, line: Any) -> None:
     pytest.fail("all of it fits")
 
 
-@pytest.mark.parametrize("last", [masked(Opcode.CLOSE, b"\x03\xe8"), b"\xff\xff\xff\xff"])
+@pytest.mark.parametrize(
+    "last", [masked(Opcode.CLOSE, b"\x03\xe8"), b"\xff\xff\xff\xff"], ids=["close", "no frame"]
+)
 def test_a_line_that_is_closing_is_cut_though_the_rest_is_never_read(
     last: bytes, monkeypatch: pytest.MonkeyPatch, spoken: Spoken
 ) -> None:

@@ -85,6 +85,7 @@ def test_a_killed_server_leaves_a_stale_file_that_means_nothing(
         json.dumps({"pid": os.getpid(), "started_s": psutil.Process().create_time()}),
         json.dumps({"pid": 2**22 + 1, "started_s": time.time()}),
     ],
+    ids=["nothing", "text", "list", "no time", "earlier", "itself", "nobody"],
 )
 def test_a_process_id_given_to_somebody_else_is_left_alone(
     make_plan: MakePlan, content: str

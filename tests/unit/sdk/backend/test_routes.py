@@ -74,7 +74,7 @@ BAD: list[tuple[Any, str]] = [
     (Read("1" * (USER_ID_CHARS_MAX + 1), "sg_1", 1), "read: user_id: "),
     (ConversationCleared("1", "sg_1", 0), "conversation_cleared: min_seq: "),
     (ModuleChanged("1", "", "2", "insert", 7), "module_changed: module: "),
-    (object(), "object is not a write event; send one of ConversationCleared, "),
+    (1.5, "float is not a write event; send one of ConversationCleared, "),
     ({"type": "read"}, "dict is not a write event"),
 ]
 
