@@ -92,7 +92,7 @@ class Running:
         return dial(url, compression=None, close_timeout=2, **options)
 
 
-def wait(condition: Any, seconds: float = 10) -> None:
+def wait(condition: Any, seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited too long"
