@@ -18,6 +18,7 @@ from diffusion.bench.commands import bench
 from diffusion.chaos.commands import chaos
 from diffusion.dlq_commands import dlq
 from diffusion.fuzz_commands import fuzz
+from diffusion.import_command import import_
 from diffusion.openim_commands import openim_tap
 from diffusion.output import DATA, Json, fail, print_json
 from diffusion.settings_command import show_settings
@@ -33,6 +34,7 @@ app.command(bench)
 app.command(dlq)
 app.command(chaos)
 app.command(fuzz)
+app.command(import_, name="import")
 app.command(show_settings, name="settings")
 app.command(targets)
 app.command(openim_tap, name="openim-tap")

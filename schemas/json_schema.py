@@ -1,4 +1,4 @@
-"""JSON Schema files of the two write topics, generated from the types.
+"""JSON Schema files of the two write topics and of a line of an import, generated from the types.
 
 `python -m schemas` rewrites `schemas/json/`; a test holds the files against the types.
 """
@@ -12,6 +12,7 @@ import msgspec
 import orjson
 
 from schemas.events import ConversationEvent, UserEvent
+from schemas.imports import IMPORT_SCHEMA, ImportLine
 from schemas.limits import EVENTS_PER_RECORD_MAX
 from schemas.topics import CONVERSATION_WRITES, USER_WRITES
 
@@ -38,27 +39,45 @@ def _one_line(value: Any) -> Any:
 
 
 def schemas() -> dict[str, bytes]:
-    """Build the schema of each write topic: file name to pretty-printed JSON."""
-    files: dict[str, bytes] = {}
-    for topic, event_type in _TYPES.items():
-        (event,), components = msgspec.json.schema_components(
-            [event_type], ref_template="#/$defs/{name}"
-        )
-        event, components = _one_line((event, components))
-        document = {
-            "$schema": _DIALECT,
-            "title": topic,
-            "description": "The value of a record: one event, or an array of events in order.",
-            "oneOf": [
-                {"$ref": "#/$defs/event"},
-                {
-                    "type": "array",
-                    "items": {"$ref": "#/$defs/event"},
-                    "minItems": 1,
-                    "maxItems": EVENTS_PER_RECORD_MAX,
-                },
-            ],
-            "$defs": {"event": event, **components},
-        }
-        files[f"{topic}.schema.json"] = orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n"
-    return files
+    """Build all schemas: file name to pretty-printed JSON."""
+    documents = {topic: _record(topic, event_type) for topic, event_type in _TYPES.items()}
+    documents[IMPORT_SCHEMA] = _import_line()
+    return {
+        f"{name}.schema.json": orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n"
+        for name, document in documents.items()
+    }
+
+
+def _record(topic: str, event_type: Any) -> dict[str, Any]:
+    event, components = _components(event_type)
+    return {
+        "$schema": _DIALECT,
+        "title": topic,
+        "description": "The value of a record: one event, or an array of events in order.",
+        "oneOf": [
+            {"$ref": "#/$defs/event"},
+            {
+                "type": "array",
+                "items": {"$ref": "#/$defs/event"},
+                "minItems": 1,
+                "maxItems": EVENTS_PER_RECORD_MAX,
+            },
+        ],
+        "$defs": {"event": event, **components},
+    }
+
+
+def _import_line() -> dict[str, Any]:
+    line, components = _components(ImportLine)
+    return {
+        "$schema": _DIALECT,
+        "title": IMPORT_SCHEMA,
+        "description": "A line of an import: a conversation, or what it is to one user.",
+        **line,
+        "$defs": components,
+    }
+
+
+def _components(kind: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    (found,), components = msgspec.json.schema_components([kind], ref_template="#/$defs/{name}")
+    return _one_line(found), _one_line(components)

@@ -15,6 +15,7 @@ import schemas
 from schemas.__main__ import main
 from schemas.codec import encode_event
 from schemas.events import WriteEvent
+from schemas.imports import IMPORT_SCHEMA
 from schemas.json_schema import schemas as generate
 from schemas.limits import EVENTS_PER_RECORD_MAX
 from schemas.topics import CONVERSATION_WRITES, USER_WRITES, WRITE_TOPICS
@@ -34,8 +35,9 @@ def plain(event: WriteEvent) -> dict[str, Any]:
     return found
 
 
-def test_every_write_topic_has_its_file_and_no_other() -> None:
-    expected = {f"{topic.name}.schema.json" for topic in WRITE_TOPICS}
+def test_every_write_topic_and_the_import_have_their_file_and_nothing_else() -> None:
+    names = [*(topic.name for topic in WRITE_TOPICS), IMPORT_SCHEMA]
+    expected = {f"{name}.schema.json" for name in names}
     assert set(generate()) == {path.name for path in FOLDER.iterdir()} == expected
 
 
@@ -44,7 +46,7 @@ def test_a_file_is_the_generated_one(name: str) -> None:
     assert (FOLDER / name).read_bytes() == generate()[name], "run `python -m schemas`"
 
 
-@pytest.mark.parametrize("topic", EXAMPLES)
+@pytest.mark.parametrize("topic", [*EXAMPLES, IMPORT_SCHEMA])
 def test_a_file_is_a_schema(topic: str) -> None:
     Draft202012Validator.check_schema(validator(topic).schema)
 

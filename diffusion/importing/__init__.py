@@ -1,0 +1,1 @@
+"""Bulk-load what a backend has already: lines of a file to write events, with resume."""
