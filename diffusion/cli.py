@@ -17,6 +17,7 @@ from cyclopts import App, Parameter
 from diffusion.bench.commands import bench
 from diffusion.chaos.commands import chaos
 from diffusion.dlq_commands import dlq
+from diffusion.doctor_command import doctor
 from diffusion.fuzz_commands import fuzz
 from diffusion.import_command import import_
 from diffusion.openim_commands import openim_tap
@@ -33,6 +34,7 @@ app = App(
 app.command(bench)
 app.command(dlq)
 app.command(chaos)
+app.command(doctor)
 app.command(fuzz)
 app.command(import_, name="import")
 app.command(show_settings, name="settings")

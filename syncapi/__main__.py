@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-from typing import Final
 
 from infra import memory
 from infra.cassandra.schema import open_session
-from infra.files import allow_open_files
+from infra.files import FILES_BESIDE_CONNECTIONS, allow_open_files
 from infra.patience import patiently
 from infra.settings import Settings, load
 from infra.tls import server_context
@@ -17,9 +16,6 @@ from syncapi.app import build
 from syncapi.sockets import Server, config
 
 log = logging.getLogger("diffusion.api")
-
-FILES_BESIDE_CONNECTIONS: Final = 512
-"""Files that are no persistent connection: requests over HTTP, Kafka, Cassandra, libraries."""
 
 
 def main(settings: Settings | None = None) -> None:

@@ -36,7 +36,7 @@ from schemas.events import (
 from schemas.imports import ConversationLine, ImportLine, UserLine
 from schemas.limits import MEMBERS_PER_EVENT_MAX
 
-_decoder: Final = msgspec.json.Decoder(ImportLine)
+_decoder: Final[msgspec.json.Decoder[ImportLine]] = msgspec.json.Decoder(ImportLine)
 
 
 def decode(text: bytes) -> ImportLine:

@@ -21,8 +21,9 @@ from schemas.errors import InputError, PermanentError
 from schemas.events import WriteEvent
 from schemas.imports import LINE_BYTES_MAX, ConversationLine, ImportLine
 
-CHECKPOINT_EVENTS: Final = 20_000
-"""Events between two places: about a second of writing, where a flush takes some milliseconds."""
+CHECKPOINT_EVENTS: Final = 5_000
+"""Events between two places: a good part of a second of writing, of which a flush takes some
+milliseconds."""
 
 
 class Producer(Protocol):

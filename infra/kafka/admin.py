@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 from confluent_kafka import (
     Consumer,
@@ -15,6 +15,7 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported without saying so
     AdminClient,
+    ConfigResource,
     NewTopic,
     OffsetSpec,
 )
@@ -41,6 +42,7 @@ _COORDINATOR_MOVES: Final = {
 """What a broker says of a group whose coordinator is just being chosen: ask again."""
 
 _LATEST: Final = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+_NEWEST: Final = OffsetSpec.max_timestamp()  # type: ignore[no-untyped-call]
 
 CHANGE_RETENTION_FACTOR: Final = 2
 """The change log outlives the index built from it, so that the index can be built again."""
@@ -56,6 +58,14 @@ class BrokerRefused(PermanentError):
 
 class TopicMissing(PermanentError):
     """A topic of the contract does not exist."""
+
+
+class Layout(NamedTuple):
+    """A topic as it is, or as it is to be made; of each partition's replicas the fewest."""
+
+    partitions: int
+    replicas: int
+    config: Mapping[str, str]
 
 
 class Admin:
@@ -107,6 +117,29 @@ class Admin:
 
     def describe(self, topic: str) -> tuple[str, int]:
         """Topic id (its incarnation) and number of partitions; raises `TopicMissing`."""
+        description = self._description(topic)
+        return str(description.topic_id), len(description.partitions)
+
+    def layout(self, topic: str) -> Layout:
+        """Partitions, replicas and settings of a topic; raises `TopicMissing`."""
+        partitions = self._description(topic).partitions
+        resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
+        futures = self._client.describe_configs([resource], request_timeout=REQUEST_TIMEOUT_S)
+        try:
+            found = futures[resource].result()
+        except KafkaException as error:
+            raise self._failed(error) from error
+        config = {name: entry.value for name, entry in found.items() if entry.value is not None}
+        return Layout(len(partitions), min(len(one.replicas) for one in partitions), config)
+
+    def brokers(self) -> int:
+        """How many brokers there are."""
+        try:
+            return len(self._client.list_topics(timeout=REQUEST_TIMEOUT_S).brokers)
+        except KafkaException as error:
+            raise self._failed(error) from error
+
+    def _description(self, topic: str) -> Any:
         futures = self._client.describe_topics(
             TopicCollection([topic]), request_timeout=REQUEST_TIMEOUT_S
         )
@@ -118,15 +151,23 @@ class Admin:
                     f"Topic {topic} does not exist. Run `diffusion migrate` once."
                 ) from error
             raise self._failed(error) from error
-        return str(description.topic_id), len(description.partitions)
+        return description
 
     def end_offsets(self, topic: str) -> dict[int, int]:
         """Offset after the last record, by partition."""
+        return {partition: one.offset for partition, one in self._ask(topic, _LATEST).items()}
+
+    def newest_ms(self, topic: str) -> int | None:
+        """The greatest time of its records; None without records."""
+        newest = max(one.timestamp for one in self._ask(topic, _NEWEST).values())
+        return newest if newest >= 0 else None
+
+    def _ask(self, topic: str, what: OffsetSpec) -> dict[int, Any]:
         _, partitions = self.describe(topic)
-        wanted = {TopicPartition(topic, p): _LATEST for p in range(partitions)}
+        wanted = {TopicPartition(topic, p): what for p in range(partitions)}
         futures = self._client.list_offsets(wanted, request_timeout=REQUEST_TIMEOUT_S)
         try:
-            return {tp.partition: future.result().offset for tp, future in futures.items()}
+            return {tp.partition: future.result() for tp, future in futures.items()}
         except KafkaException as error:
             raise self._failed(error) from error
 
@@ -198,8 +239,10 @@ class Admin:
         )
 
 
-def _new_topics(settings: Settings) -> Iterable[NewTopic]:
+def wanted_topics(settings: Settings) -> dict[str, Layout]:
+    """The topics that are made where there are none, dead letters too, by name."""
     kafka = settings.kafka
+    found: dict[str, Layout] = {}
     for spec in TOPICS:
         changes = spec is CHANGES
         config: Mapping[str, str] = {
@@ -215,11 +258,14 @@ def _new_topics(settings: Settings) -> Iterable[NewTopic]:
             "unclean.leader.election.enable": "false",
         }
         partitions = kafka.change_partitions if changes else kafka.write_partitions
-        yield NewTopic(spec.name, partitions, kafka.replication_factor, config=dict(config))
+        found[spec.name] = Layout(partitions, kafka.replication_factor, config)
     for name in (*(spec.name for spec in TOPICS), OPENIM_RECORDS):
-        yield NewTopic(
-            dead_letters(name),
-            1,
-            kafka.replication_factor,
-            config={"cleanup.policy": "delete", "retention.ms": "-1"},
-        )
+        config = {"cleanup.policy": "delete", "retention.ms": "-1"}
+        found[dead_letters(name)] = Layout(1, kafka.replication_factor, config)
+    return found
+
+
+def _new_topics(settings: Settings) -> Iterable[NewTopic]:
+    for name, layout in wanted_topics(settings).items():
+        partitions, replicas, config = layout
+        yield NewTopic(name, partitions, replicas, config=dict(config))

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from threading import Event, Lock
 
-from infra.local import data_dir, lifecycle
+from infra.local import data_dir, lifecycle, ports
 from infra.local.cassandra_server import cassandra_plan, cassandra_server
 from infra.local.errors import DataDirError
 from infra.local.file_lock import file_lock
@@ -77,6 +77,19 @@ class LocalServers:
     def status(self) -> tuple[ServerStatus, ...]:
         """How both are now; asks each a real question, which takes some ten milliseconds."""
         return tuple(status_of(server) for server in self._servers.values())
+
+    def holders(self) -> dict[str, tuple[int, str | None]]:
+        """Each listener by the name of its setting: its port, and who else has it; None if it is
+        free, or its server runs.
+        """
+        found: dict[str, tuple[int, str | None]] = {}
+        for server in self._servers.values():
+            running = lifecycle.find(server) is not None
+            for setting, port in server.listeners.items():
+                taken = not running and not ports.is_free(port)
+                who = (ports.describe_holder(port) or "Another program") if taken else None
+                found[setting] = (port, who)
+        return found
 
     def start(self, name: str) -> None:
         """Start one server and wait for its answer. Raises LocalServerError, KeyError."""
