@@ -15,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import orjson
-import pytest
 
 from diffusion.importing import progress
 from diffusion.importing.run import rejected_path
