@@ -10,7 +10,13 @@ from pydantic import SecretStr
 
 from diffusion.doctor import look
 from diffusion.doctor.facts import Secrets
-from infra.settings import ApiSettings, CassandraSettings, KafkaSettings, Settings
+from infra.settings import (
+    ApiSettings,
+    CassandraSettings,
+    KafkaSettings,
+    LocalSettings,
+    Settings,
+)
 
 OWN = ApiSettings(jwt_secret=SecretStr("x" * 32))
 
@@ -55,17 +61,14 @@ def test_the_tables_are_those_of_the_migrations() -> None:
     )
 
 
-def test_what_is_away_is_a_sentence_and_the_rest_is_looked_at(tmp_path: Path) -> None:
-    away = settings(
-        kafka=KafkaSettings(bootstrap_servers="127.0.0.1:1"),
-        cassandra=CassandraSettings(port=2),
-    )
-    away = away.model_copy(
-        update={"local": away.local.model_copy(update={"data_dir": tmp_path / "none" / "yet"})}
-    )
-    found = look.collect(away)
-    assert isinstance(found.kafka, str)
-    assert "does not answer" in found.kafka
-    assert isinstance(found.cassandra, str)
-    assert found.machine is not None
-    assert found.machine.free_bytes > 0
+def test_the_disk_is_looked_at_before_there_is_a_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "none" / "yet"
+    machine = look._machine(settings(local=LocalSettings(data_dir=folder)))
+    assert machine is not None
+    assert machine.folder == str(folder)
+    assert machine.free_bytes > 0
+    assert not folder.exists()
+
+
+def test_servers_of_somebody_else_are_not_looked_at_here() -> None:
+    assert look._machine(settings(local=LocalSettings(manage=False))) is None
