@@ -26,7 +26,9 @@ LineMembers = Annotated[tuple[UserId, ...], Meta(max_length=MEMBERS_PER_LINE_MAX
 
 
 class LastMessage(Struct, frozen=True, forbid_unknown_fields=True):
-    """The last message of a conversation. Who sent it has read it."""
+    """The last message of a conversation. Who sent it has read it, if he is a member: he is then
+    named among the members of the same line.
+    """
 
     seq: Seq
     sender_id: UserId

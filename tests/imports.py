@@ -66,9 +66,10 @@ def world(groups: int, members: int, users: list[str], prefix: str) -> list[Impo
     for number in range(groups):
         room, seq = f"sg_{prefix}{number}", number % 50
         who = tuple(users[(number * 7 + place) % len(users)] for place in range(members))
-        last = LastMessage(seq, who[number % members], T + number) if seq else None
-        lines.append(ConversationLine(room, who[: members // 2], T - number, last))
-        lines.append(ConversationLine(room, who[members // 2 :], T - number))
+        half = (members + 1) // 2
+        last = LastMessage(seq, who[number % half], T + number) if seq else None
+        lines.append(ConversationLine(room, who[:half], T - number, last))
+        lines.append(ConversationLine(room, who[half:], T - number))
         lines += [_own(user, room, seq, place) for place, user in enumerate(who) if place % 3]
     return lines
 

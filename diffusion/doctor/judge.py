@@ -20,8 +20,8 @@ CLOCK_WARNING_MS: Final = 1_000
 """What machines are apart whose clocks are kept by nobody."""
 
 CLOCK_WRONG_MS: Final = 30_000
-"""As far as the clocks of tokens may be apart (`api.jwt_leeway_s`), and half of what the read side
-looks back."""
+"""As far as the clocks of tokens may be apart (`api.jwt_leeway_s`), and half of the minute that the
+read side allows for (`syncapi.delta.READ_SIDE_MARGIN_MS`)."""
 
 DISK_WARNING_FACTOR: Final = 5
 """Free space, as a multiple of what a start needs, under which a busy week may not fit."""
@@ -149,8 +149,8 @@ def _kafka(kafka: Kafka, retention_ms: int) -> Iterator[Finding]:
 
 
 def _layout(name: str, wanted: Shape, shape: Shape, brokers: int) -> Iterator[Finding]:
-    topic = f"topic {name}"
-    if shape.partitions != wanted.partitions:
+    topic, letters = f"topic {name}", name.endswith(DEAD_LETTER_SUFFIX)
+    if shape.partitions != wanted.partitions and not letters:
         yield Finding(
             topic,
             "warning",
@@ -177,9 +177,9 @@ def _layout(name: str, wanted: Shape, shape: Shape, brokers: int) -> Iterator[Fi
     elif in_sync < min(2, shape.replicas):
         yield Finding(
             topic,
-            "wrong",
+            "warning" if letters else "wrong",
             "min.insync.replicas is 1: what was acknowledged is lost with one broker.",
-            "Set it to 2; with three replicas one broker may still be away.",
+            _alter(name, "min.insync.replicas", "2"),
         )
     elif in_sync == shape.replicas > 1:
         yield Finding(

@@ -12,7 +12,8 @@ the join: it is a row without membership until then, and shows nothing.
 Every event may come twice, in any prefix of the file that is written again: sequences merge by the
 greatest, and a join or a setting written again says the same. The sender's `Read` is written for
 that: a message that comes again finds him a member and marks it read, and the first time must end
-the same.
+the same. A sender who is no member (a system's account) gets none, or he would have a row for each
+conversation there is.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def _conversation(line: ConversationLine) -> Iterator[WriteEvent]:
     seq = 0 if last is None else last.seq
     for some in _chunks(line.members):
         yield MembersJoined(line.conversation_id, some, seq, line.joined_at_ms)
-    if last is not None:
+    if last is not None and last.sender_id in line.members:
         yield Read(last.sender_id, line.conversation_id, last.seq)
 
 

@@ -60,10 +60,13 @@ def run(
     """Import a file from a place on (`progress.start`); returns what was done in all.
 
     Raises what the producer raises: what was noted is delivered then, and the import can be
-    resumed. Raises `PermanentError` if the file was changed meanwhile.
+    resumed. Raises `PermanentError` if the file was changed meanwhile, or if nothing can be written
+    beside it.
     """
-    progress.save(file, at)
-    with file.open("rb") as source, _rejects(file, at) as rejects:
+    if at.offset == at.source.size:
+        return at  # and the bad lines, which may be being mended, are left alone
+    with _sentences(file), _rejects(file, at) as rejects, file.open("rb") as source:
+        progress.save(file, at)
         source.seek(at.offset)
         noted = at.events
         while text := source.readline(LINE_BYTES_MAX + 1):
@@ -92,6 +95,19 @@ def run(
             "again under another name, and import that."
         )
     return at
+
+
+@contextmanager
+def _sentences(file: Path) -> Iterator[None]:
+    """What the system refuses becomes a sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise PermanentError(
+            f"{error.filename or file}: {error.strerror}. How far an import is, and lines that "
+            "cannot be used, are kept beside the file: see that there is room and that its folder "
+            "can be written to, and run it with --resume."
+        ) from error
 
 
 def _line(text: bytes) -> ImportLine | None:

@@ -242,6 +242,7 @@ class Admin:
 def wanted_topics(settings: Settings) -> dict[str, Layout]:
     """The topics that are made where there are none, dead letters too, by name."""
     kafka = settings.kafka
+    in_sync = str(min(2, kafka.replication_factor))
     found: dict[str, Layout] = {}
     for spec in TOPICS:
         changes = spec is CHANGES
@@ -253,14 +254,18 @@ def wanted_topics(settings: Settings) -> dict[str, Layout]:
                 else WRITE_RETENTION_MS
             ),
             "message.timestamp.type": "LogAppendTime" if spec.log_append_time else "CreateTime",
-            "min.insync.replicas": str(min(2, kafka.replication_factor)),
+            "min.insync.replicas": in_sync,
             # A replica that was not in sync may not lead: it would give offsets a second time.
             "unclean.leader.election.enable": "false",
         }
         partitions = kafka.change_partitions if changes else kafka.write_partitions
         found[spec.name] = Layout(partitions, kafka.replication_factor, config)
     for name in (*(spec.name for spec in TOPICS), OPENIM_RECORDS):
-        config = {"cleanup.policy": "delete", "retention.ms": "-1"}
+        config = {
+            "cleanup.policy": "delete",
+            "retention.ms": "-1",
+            "min.insync.replicas": in_sync,
+        }
         found[dead_letters(name)] = Layout(1, kafka.replication_factor, config)
     return found
 

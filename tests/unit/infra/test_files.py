@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 
-from infra.files import allow_open_files
+from infra.files import allow_open_files, open_files_max
 
 
 def test_the_soft_limit_is_raised_as_far_as_the_hard_one_allows() -> None:
@@ -20,3 +20,8 @@ def test_the_soft_limit_is_raised_as_far_as_the_hard_one_allows() -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
     assert soft <= hard or hard == resource.RLIM_INFINITY
+
+
+def test_the_most_is_the_hard_limit() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert open_files_max() == (None if hard == resource.RLIM_INFINITY else hard)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -24,15 +23,16 @@ CONFIG: Final = {
 }
 SHAPE: Final = Shape(16, 3, CONFIG)
 ALONE: Final = Shape(16, 1, CONFIG | {"min.insync.replicas": "1"})
-LETTERS: Final = Shape(1, 3, {"cleanup.policy": "delete", "retention.ms": "-1"})
-IN_SYNC: Final = {"min.insync.replicas": "2"}
-"""What brokers say of a topic that was made without: their own."""
+LETTERS: Final = Shape(
+    1, 3, {"cleanup.policy": "delete", "retention.ms": "-1", "min.insync.replicas": "2"}
+)
+LONELY: Final = Shape(1, 1, LETTERS.config | {"min.insync.replicas": "1"})
 
 MACHINE: Final = Machine(ports=(Port("kafka_port", 19_092),), free_bytes=2**40)
 KAFKA: Final = Kafka(
     brokers=3,
     wanted={CHANGES.name: SHAPE, DEAD: LETTERS},
-    found={CHANGES.name: SHAPE, DEAD: LETTERS._replace(config={**LETTERS.config, **IN_SYNC})},
+    found={CHANGES.name: SHAPE, DEAD: LETTERS},
     newest_ms=NOW_MS,
     at_ms=NOW_MS,
 )
@@ -79,8 +79,11 @@ def secrets(**facts: bool) -> Facts:
     return replace(WELL, secrets=Secrets(**facts))
 
 
-def letters(config: Mapping[str, str]) -> Facts:
-    return kafka(found={**KAFKA.found, DEAD: LETTERS._replace(config={**IN_SYNC, **config})})
+def letters(partitions: int = 1, **config: str) -> Facts:
+    """The topic of dead letters, otherwise made."""
+    named = {key.replace("_", "."): value for key, value in config.items()}
+    found = LETTERS._replace(partitions=partitions, config={**LETTERS.config, **named})
+    return kafka(found={**KAFKA.found, DEAD: found})
 
 
 def bad(facts: Facts) -> list[Finding]:
@@ -117,7 +120,8 @@ CASES: list[tuple[Facts, str, str, str]] = [
     (changes(max_message_bytes="500000"), T, "wrong", "500,000"),
     (changes(retention_ms=str(WEEK_MS - 1)), T, "wrong", "could not be built again"),
     (changes(retention_ms=str(WEEK_MS)), T, "warning", "makes it with"),
-    (letters({"retention.ms": "1000"}), f"topic {DEAD}", "warning", "Dead letters are lost"),
+    (letters(retention_ms="1000"), f"topic {DEAD}", "warning", "Dead letters are lost"),
+    (letters(min_insync_replicas="1"), f"topic {DEAD}", "warning", "lost with one broker"),
     (kafka(newest_ms=NOW_MS + CLOCK_WARNING_MS), "kafka clock", "warning", "1.0 s ahead"),
     (kafka(newest_ms=NOW_MS + CLOCK_WRONG_MS + 1), "kafka clock", "wrong", "30.0 s ahead"),
     (cassandra(releases=frozenset({"4.1.9"})), "cassandra", "wrong", "4.1.9"),
@@ -163,7 +167,7 @@ def test_one_bad_fact_is_one_finding_with_something_to_do(
         kafka(newest_ms=NOW_MS + CLOCK_WARNING_MS - 1),
         cassandra(ahead_ms=-CLOCK_WARNING_MS, blur_ms=CLOCK_WARNING_MS),
         cassandra(nodes=1, replicas=1),
-        letters({"retention.ms": "-1"}),
+        letters(partitions=3),
     ],
     ids=range(11),
 )
@@ -172,7 +176,7 @@ def test_what_is_well_is_nothing_but_ok(facts: Facts) -> None:
 
 
 def test_one_broker_may_have_one_replica() -> None:
-    shapes = {CHANGES.name: ALONE, DEAD: LETTERS._replace(replicas=1)}
+    shapes = {CHANGES.name: ALONE, DEAD: LONELY}
     assert bad(kafka(brokers=1, wanted=shapes, found=shapes)) == []
 
 

@@ -41,6 +41,13 @@ def test_a_message_goes_before_the_joins_and_its_sender_has_read_it() -> None:
     ]
 
 
+def test_a_sender_who_is_no_member_has_nothing_of_it() -> None:
+    assert planned(ConversationLine("sg_1", ("bob",), T - 9, LAST)) == [
+        Message("sg_1", 7, "ann", T),
+        MembersJoined("sg_1", ("bob",), 7, T - 9),
+    ]
+
+
 def test_without_a_message_there_are_joins_alone() -> None:
     assert planned(ConversationLine("sg_1", ("ann",), T)) == [MembersJoined("sg_1", ("ann",), 0, T)]
 

@@ -144,6 +144,25 @@ def test_what_was_begun_is_not_begun_again_unasked(tmp_path: Path) -> None:
     assert len(log.delivered) == count, "nothing was left to do"
 
 
+def test_bad_lines_that_are_being_mended_are_left_alone(tmp_path: Path) -> None:
+    file, log = tmp_path / "all.ndjson", Log()
+    file.write_bytes(BAD + encode(LINES))
+    do(file, log)
+    mended = encode([UserLine("ann", "sg_1", read_seq=1)])
+    rejected_path(file).write_bytes(mended)
+    assert do(file, log, resume=True).rejected == 1
+    assert rejected_path(file).read_bytes() == mended
+
+
+def test_a_place_that_cannot_be_noted_is_a_sentence(tmp_path: Path) -> None:
+    file, log = tmp_path / "all.ndjson", Log()
+    file.write_bytes(encode(LINES))
+    (tmp_path / "all.ndjson.progress.new").mkdir()
+    with pytest.raises(PermanentError, match="folder can be written to"):
+        do(file, log)
+    assert not log.delivered
+
+
 def test_another_file_is_not_resumed(tmp_path: Path) -> None:
     file = tmp_path / "all.ndjson"
     file.write_bytes(encode(LINES))

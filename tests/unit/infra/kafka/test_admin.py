@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from infra.kafka.admin import Admin, BrokerRefused, BrokerUnavailable
-from infra.settings import KafkaSettings
+from infra.kafka.admin import Admin, BrokerRefused, BrokerUnavailable, wanted_topics
+from infra.settings import KafkaSettings, Settings
+from schemas.topics import CHANGES, TOPICS, dead_letters
 
 TIMED_OUT = KafkaError(KafkaError._TIMED_OUT, "time is up")
 DOWN = KafkaError(KafkaError._ALL_BROKERS_DOWN, "1/1 brokers are down")
@@ -76,3 +77,20 @@ def test_who_sets_a_protocol_is_not_told_to(silent: str) -> None:
     with Admin(KafkaSettings(bootstrap_servers=silent, **SASL)) as found:
         told = found._failed(KafkaException(TIMED_OUT))
     assert "SECURITY_PROTOCOL" not in str(told)
+
+
+@pytest.mark.parametrize(("replicas", "in_sync"), [(1, "1"), (2, "2"), (3, "2")])
+def test_what_is_acknowledged_is_on_two_brokers_where_there_are_two(
+    replicas: int, in_sync: str
+) -> None:
+    topics = wanted_topics(Settings(kafka=KafkaSettings(replication_factor=replicas)))
+    assert {layout.replicas for layout in topics.values()} == {replicas}
+    assert {layout.config["min.insync.replicas"] for layout in topics.values()} == {in_sync}
+
+
+def test_dead_letters_stay_and_the_change_log_outlives_the_index() -> None:
+    settings = Settings()
+    topics = wanted_topics(settings)
+    for spec in TOPICS:
+        assert topics[dead_letters(spec.name)].config["retention.ms"] == "-1"
+    assert int(topics[CHANGES.name].config["retention.ms"]) > settings.log.retention_ms

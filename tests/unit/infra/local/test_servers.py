@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +43,21 @@ def test_importing_the_door_loads_no_client() -> None:
 def test_down_of_nothing_makes_nothing(servers: LocalServers) -> None:
     assert [status.state for status in servers.down()] == ["stopped", "stopped"]
     assert not servers.settings.data_dir.exists()
+
+
+def test_who_has_a_port_of_a_server_that_does_not_run_is_told(servers: LocalServers) -> None:
+    settings = servers.settings
+    ports = {
+        "kafka_port": settings.kafka_port,
+        "kafka_controller_port": settings.kafka_controller_port,
+        "cassandra_port": settings.cassandra_port,
+        "cassandra_storage_port": settings.cassandra_storage_port,
+    }
+    assert servers.holders() == {name: (port, None) for name, port in ports.items()}
+    with socket.create_server(("127.0.0.1", settings.kafka_controller_port)):
+        holders = servers.holders()
+    taken = {name for name, (_, who) in holders.items() if who is not None}
+    assert taken == {"kafka_controller_port"}
 
 
 def test_names_are_checked(servers: LocalServers) -> None:
