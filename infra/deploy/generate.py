@@ -1,0 +1,102 @@
+"""What is made of other files: the image's lock of the project's, the cluster's rules of
+Prometheus'.
+
+The lock of the image is not solved anew: it is those lines of `requirements.lock` that the extra
+`server` reaches, so the image runs what the tests run. What is reached is asked of the packages
+that are installed; pip refuses to install the image's lock if one is missing in it.
+"""
+
+from __future__ import annotations
+
+import re
+from importlib.metadata import PackageNotFoundError, requires
+from pathlib import Path
+from typing import Final
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+PROJECT: Final = "write-diffusion"
+EXTRA: Final = "server"
+
+_ENTRY: Final = re.compile(r"^([A-Za-z0-9._-]+)(?=[=\[@ ])")
+
+_RULES_HEAD: Final = """\
+# infra/dashboards/rules.yml, as the operator of Prometheus takes it. Written by `python -m infra.deploy`.
+apiVersion: monitoring.coreos.com/v1
+kind: PrometheusRule
+metadata:
+  name: write-diffusion
+  labels:
+    app.kubernetes.io/part-of: write-diffusion
+spec:
+"""
+
+
+def server_lock(lock: str) -> str:
+    """Return the entries of a lock file, with their hashes, that the server programs need."""
+    wanted = _reached(PROJECT, frozenset({EXTRA}))
+    kept = [entry for name, entry in _entries(lock) if name in wanted]
+    head = f"# Of requirements.lock, what the extra {EXTRA} needs. Written by `python -m infra.deploy`.\n"
+    return head + "".join(kept)
+
+
+def prometheus_rule(rules: str) -> str:
+    """Wrap a file of rules, indented as it is, into a resource of the operator of Prometheus."""
+    body = rules[rules.index("groups:\n") :]
+    lines = (f"  {line}" if line else "" for line in body.splitlines())
+    return _RULES_HEAD + "\n".join(lines) + "\n"
+
+
+def write(root: Path) -> None:
+    """Rewrite both files; `root` is the folder of the project."""
+    deploy = root / "infra" / "deploy"
+    lock = (root / "requirements.lock").read_text(encoding="utf-8")
+    (deploy / "requirements.lock").write_text(server_lock(lock), encoding="utf-8")
+    rules = (root / "infra" / "dashboards" / "rules.yml").read_text(encoding="utf-8")
+    written = prometheus_rule(rules)
+    (deploy / "kubernetes" / "rules.yaml").write_text(written, encoding="utf-8")
+
+
+def _entries(lock: str) -> list[tuple[str, str]]:
+    """Name and text of each entry: a line that begins with a name, and the lines of its hashes."""
+    found: list[tuple[str, str]] = []
+    for line in lock.splitlines(keepends=True):
+        begins = _ENTRY.match(line)
+        if begins:
+            found.append((canonicalize_name(begins[1]), line))
+        elif found and line[:1].isspace():
+            name, text = found[-1]
+            found[-1] = (name, text + line)
+    return found
+
+
+def _reached(project: str, extras: frozenset[str]) -> set[str]:
+    """Names of all packages that a project needs with these extras, on any platform."""
+    seen: set[tuple[str, str]] = set()
+    names: set[str] = set()
+    waiting = [(project, extra) for extra in ("", *extras)]
+    while waiting:
+        name, extra = waiting.pop()
+        if (name, extra) in seen:
+            continue
+        seen.add((name, extra))
+        for one in _requirements(name):
+            if one.marker is not None and not _applies(one, extra):
+                continue
+            needed = canonicalize_name(one.name)
+            names.add(needed)
+            waiting.extend((needed, wanted) for wanted in ("", *one.extras))
+    return names
+
+
+def _requirements(name: str) -> list[Requirement]:
+    try:
+        return [Requirement(text) for text in requires(name) or ()]
+    except PackageNotFoundError:  # of another platform
+        return []
+
+
+def _applies(requirement: Requirement, extra: str) -> bool:
+    assert requirement.marker is not None
+    return requirement.marker.evaluate({"extra": extra})
