@@ -40,15 +40,14 @@ from infra.cassandra.grouping import together
 from infra.cassandra.session import Session
 from infra.cassandra.topic_epochs import Epoch
 from infra.clock import Clock, monotonic_s
-from infra.kafka import dead_letters
 from infra.kafka.config import consumer
-from infra.kafka.dead_letters import DeadLetter
 from infra.kafka.dead_share import DeadShare
 from infra.kafka.delivery import Delivery
 from infra.kafka.reading import MOVED, behind, usable
 from infra.settings import Settings
-from schemas import topics
+from schemas import dead_letters, topics
 from schemas.codec import decode_change
+from schemas.dead_letters import DeadLetter
 from schemas.errors import DecodeError, NewerRecordError, PermanentError, RetryableError
 from schemas.versions import version_of, window_start
 

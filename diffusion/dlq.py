@@ -20,14 +20,13 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from rich.console import Console
 from rich.table import Table
 
-from infra.kafka import dead_letters
 from infra.kafka.admin import Admin, BrokerUnavailable
 from infra.kafka.config import common
-from infra.kafka.dead_letters import DeadLetter
 from infra.kafka.delivery import Delivery
 from infra.settings import KafkaSettings
-from schemas import topics
+from schemas import dead_letters, topics
 from schemas.codec import CONVERSATION_EVENTS, USER_EVENTS, decode_change
+from schemas.dead_letters import DeadLetter
 from schemas.errors import DecodeError, PermanentError
 from schemas.partitioner import partition_of
 from schemas.record_version import is_newer

@@ -1,15 +1,18 @@
-"""`python -m schemas`: rewrite `schemas/json/` from the types."""
+"""`python -m schemas`: rewrite `schemas/json/` and `schemas/asyncapi.json` from the types."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from schemas.asyncapi import document
 from schemas.json_schema import schemas
 
 
 def main() -> None:
-    """Write every schema file beside this module."""
-    folder = Path(__file__).parent / "json"
+    """Write every file beside this module."""
+    here = Path(__file__).parent
+    (here / "asyncapi.json").write_bytes(document())
+    folder = here / "json"
     folder.mkdir(exist_ok=True)
     for name, text in schemas().items():
         (folder / name).write_bytes(text)

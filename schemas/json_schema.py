@@ -26,15 +26,15 @@ _TYPES: Final[dict[str, Any]] = {
 _SPACES: Final = re.compile(r"\s+")
 
 
-def _one_line(value: Any) -> Any:
-    """Unwrap descriptions: how a docstring is wrapped is no business of the published file."""
+def one_line(value: Any) -> Any:
+    """Unwrap descriptions: how a docstring is wrapped is no business of a published file."""
     if isinstance(value, dict):
         return {
-            key: _SPACES.sub(" ", found).strip() if key == "description" else _one_line(found)
+            key: _SPACES.sub(" ", found).strip() if key == "description" else one_line(found)
             for key, found in value.items()
         }
     if isinstance(value, list | tuple):
-        return type(value)(_one_line(found) for found in value)
+        return type(value)(one_line(found) for found in value)
     return value
 
 
@@ -80,4 +80,4 @@ def _import_line() -> dict[str, Any]:
 
 def _components(kind: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     (found,), components = msgspec.json.schema_components([kind], ref_template="#/$defs/{name}")
-    return _one_line(found), _one_line(components)
+    return one_line(found), one_line(components)

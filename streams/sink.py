@@ -25,12 +25,11 @@ from infra.cassandra import conversation_heads, members_by_conversation, swept_c
 from infra.cassandra.grouping import batches
 from infra.cassandra.session import Session, Statement
 from infra.clock import Clock
-from infra.kafka import dead_letters
-from infra.kafka.dead_letters import DeadLetter
 from infra.kafka.delivery import Delivery
-from schemas import topics
+from schemas import dead_letters, topics
 from schemas.changes import StateChange
 from schemas.codec import encode_change
+from schemas.dead_letters import DeadLetter
 from schemas.heads import Head
 from streams.effects import Effects
 from streams.pace import Pace

@@ -15,10 +15,10 @@ from msgspec import Struct
 from infra import metrics
 from infra.cassandra.topic_epochs import Epoch
 from infra.clock import Clock, monotonic_s
-from infra.kafka.dead_letters import DeadLetter, letter
 from infra.kafka.dead_share import DeadShare
 from schemas.changes import Change, MessageChange
 from schemas.codec import CONVERSATION_EVENTS, USER_EVENTS, EventDecoder
+from schemas.dead_letters import DeadLetter, letter
 from schemas.events import ConversationEvent, UserEvent
 from schemas.versions import stamp_of, version_of
 from streams.cache import ConversationCache

@@ -20,6 +20,7 @@ from litestar.openapi.spec import (
 
 from schemas.encoding import Format, codings
 from schemas.frames import PROBLEM_TYPE, Problem
+from schemas.json_schema import one_line
 from schemas.protocol import SyncRequest, SyncResponse
 
 _REFERENCE: Final = "#/components/schemas/{name}"
@@ -43,7 +44,8 @@ def components() -> dict[str, Any]:
     _, found = msgspec.json.schema_components(
         [SyncRequest, SyncResponse, Problem], ref_template=_REFERENCE
     )
-    return found
+    described: dict[str, Any] = one_line(found)
+    return described
 
 
 @dataclass

@@ -37,7 +37,7 @@ from infra.cassandra import (
     swept_conversations,
 )
 from infra.cassandra.devices_by_user import Device
-from infra.kafka import dead_letters
+from schemas import dead_letters
 from schemas.changes import (
     Change,
     Deletion,

@@ -28,12 +28,11 @@ from consumers.openim.outbox import Outbox
 from infra import metrics
 from infra.backlog import LAG_INTERVAL_S, Backlog
 from infra.clock import Clock, monotonic_s
-from infra.kafka import dead_letters
 from infra.kafka.config import guest
 from infra.kafka.delivery import Delivery
 from infra.kafka.reading import MOVED, behind, usable
 from infra.settings import Settings
-from schemas import topics
+from schemas import dead_letters, topics
 from schemas.errors import DecodeError, RetryableError
 
 log = logging.getLogger("diffusion.openim")

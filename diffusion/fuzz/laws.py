@@ -10,7 +10,7 @@ import msgspec
 from diffusion.fuzz import contract
 from diffusion.fuzz.records import CHANGES, Specimen
 from diffusion.fuzz.ways import Course, Ways, letter_index
-from infra.kafka import dead_letters
+from schemas import dead_letters
 from schemas.limits import (
     CHANGE_RECORD_BYTES_MAX,
     CONVERSATION_ID_CHARS_MAX,

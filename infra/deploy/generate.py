@@ -19,10 +19,26 @@ from packaging.utils import canonicalize_name
 PROJECT: Final = "write-diffusion"
 EXTRA: Final = "server"
 
+IMAGE: Final = {
+    "implementation_name": "cpython",
+    "os_name": "posix",
+    "platform_machine": "x86_64",
+    "platform_python_implementation": "CPython",
+    "platform_system": "Linux",
+    "python_full_version": "3.11.14",
+    "python_version": "3.11",
+    "sys_platform": "linux",
+}
+"""What the image is, for markers: whoever writes the lock may have another machine."""
+
 _ENTRY: Final = re.compile(r"^([A-Za-z0-9._-]+)(?=[=\[@ ])")
 
+_LOCK_HEAD: Final = (
+    f"# Of requirements.lock, what {EXTRA} needs: `python -m infra.deploy`.\n"
+)
+
 _RULES_HEAD: Final = """\
-# infra/dashboards/rules.yml, as the operator of Prometheus takes it. Written by `python -m infra.deploy`.
+# infra/dashboards/rules.yml, as the operator of Prometheus takes it: `python -m infra.deploy`.
 apiVersion: monitoring.coreos.com/v1
 kind: PrometheusRule
 metadata:
@@ -37,8 +53,7 @@ def server_lock(lock: str) -> str:
     """Return the entries of a lock file, with their hashes, that the server programs need."""
     wanted = _reached(PROJECT, frozenset({EXTRA}))
     kept = [entry for name, entry in _entries(lock) if name in wanted]
-    head = f"# Of requirements.lock, what the extra {EXTRA} needs. Written by `python -m infra.deploy`.\n"
-    return head + "".join(kept)
+    return _LOCK_HEAD + "".join(kept)
 
 
 def prometheus_rule(rules: str) -> str:
@@ -72,7 +87,7 @@ def _entries(lock: str) -> list[tuple[str, str]]:
 
 
 def _reached(project: str, extras: frozenset[str]) -> set[str]:
-    """Names of all packages that a project needs with these extras, on any platform."""
+    """Names of all packages that a project needs with these extras, in the image."""
     seen: set[tuple[str, str]] = set()
     names: set[str] = set()
     waiting = [(project, extra) for extra in ("", *extras)]
@@ -82,7 +97,7 @@ def _reached(project: str, extras: frozenset[str]) -> set[str]:
             continue
         seen.add((name, extra))
         for one in _requirements(name):
-            if one.marker is not None and not _applies(one, extra):
+            if one.marker is not None and not one.marker.evaluate({**IMAGE, "extra": extra}):
                 continue
             needed = canonicalize_name(one.name)
             names.add(needed)
@@ -93,10 +108,5 @@ def _reached(project: str, extras: frozenset[str]) -> set[str]:
 def _requirements(name: str) -> list[Requirement]:
     try:
         return [Requirement(text) for text in requires(name) or ()]
-    except PackageNotFoundError:  # of another platform
+    except PackageNotFoundError:  # of another platform than this one
         return []
-
-
-def _applies(requirement: Requirement, extra: str) -> bool:
-    assert requirement.marker is not None
-    return requirement.marker.evaluate({"extra": extra})

@@ -13,10 +13,9 @@ import pytest
 from diffusion.dlq import DeadLetters, StillDead
 from diffusion.system import System, environment_of
 from infra.clock import now_ms
-from infra.kafka import dead_letters
 from infra.kafka.admin import Admin
 from infra.kafka.delivery import Delivery
-from schemas import ids, topics
+from schemas import dead_letters, ids, topics
 from schemas.changes import MessageChange
 from schemas.codec import encode_change, encode_event, join_events
 from schemas.errors import PermanentError

@@ -12,11 +12,10 @@ from confluent_kafka import TIMESTAMP_CREATE_TIME, KafkaError, KafkaException, T
 from prometheus_client import REGISTRY
 
 from consumers import materializer
-from infra.kafka import dead_letters
 from infra.kafka.dead_share import EVENTS_MIN, TooManyDead
 from infra.kafka.delivery import NotDelivered
 from infra.settings import MaterializerSettings, Settings
-from schemas import topics
+from schemas import dead_letters, topics
 from schemas.changes import MessageChange, ReadChange, StateChange
 from schemas.errors import PermanentError, RetryableError
 from schemas.versions import version_of

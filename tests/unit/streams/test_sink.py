@@ -8,12 +8,12 @@ import msgspec
 import pytest
 
 from infra.cassandra.swept_conversations import bucket_of
-from infra.kafka.dead_letters import decode, letter
 from infra.kafka.delivery import NotDelivered
 from schemas import topics
 from schemas.changes import Membership, MessageChange, ReadChange, StateChange
 from schemas.codec import decode_change
 from schemas.conversations import NO_CAP
+from schemas.dead_letters import decode, letter
 from schemas.heads import Activity, Head, Mode, ModeReason
 from streams.effects import Effects
 from streams.pace import Pace

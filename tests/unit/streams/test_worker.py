@@ -13,11 +13,11 @@ from msgspec.structs import replace
 from prometheus_client import REGISTRY
 
 from infra.cassandra.topic_epochs import Epoch
-from infra.kafka.dead_letters import DeadLetter
 from infra.kafka.dead_share import DeadShare, TooManyDead
 from schemas import topics
 from schemas.changes import MessageChange, ReadChange, StateChange
 from schemas.codec import encode_event, join_events
+from schemas.dead_letters import DeadLetter
 from schemas.errors import RetryableError
 from schemas.events import MembersJoined, Message, Read, UserConversationSettings
 from schemas.versions import stamp_of, version_of

@@ -12,9 +12,8 @@ from prometheus_client import REGISTRY
 
 from consumers.openim import tap
 from consumers.openim.mapping import Room
-from infra.kafka import dead_letters
 from infra.kafka.delivery import NotDelivered
-from schemas import topics
+from schemas import dead_letters, topics
 from schemas.errors import PermanentError, RetryableError
 from schemas.events import MembersJoined, MembersLeft, Message
 from schemas.limits import SEQ_MAX

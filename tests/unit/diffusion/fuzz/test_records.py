@@ -18,8 +18,7 @@ from diffusion.fuzz import laws, records, runs
 from diffusion.fuzz.laws import ACCOUNTED, BOUNDED, CRASH, READABLE, judge
 from diffusion.fuzz.records import CHANGES, CONVERSATIONS, USERS, Specimen, specimen
 from diffusion.fuzz.ways import Ways
-from infra.kafka import dead_letters
-from schemas import codec
+from schemas import codec, dead_letters
 from schemas.changes import ReadChange
 from schemas.codec import Decoded, EventDecoder
 from schemas.limits import MEMBERS_PER_EVENT_MAX

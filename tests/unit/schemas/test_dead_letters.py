@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from infra.kafka.dead_letters import (
+from schemas.dead_letters import (
     MAX_VALUE_BYTES,
     REASON_CHARS_MAX,
     DeadLetter,
