@@ -9,6 +9,7 @@ that are installed; pip refuses to install the image's lock if one is missing in
 from __future__ import annotations
 
 import re
+import tomllib
 from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 from typing import Final
@@ -16,7 +17,6 @@ from typing import Final
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-PROJECT: Final = "write-diffusion"
 EXTRA: Final = "server"
 
 IMAGE: Final = {
@@ -33,9 +33,7 @@ IMAGE: Final = {
 
 _ENTRY: Final = re.compile(r"^([A-Za-z0-9._-]+)(?=[=\[@ ])")
 
-_LOCK_HEAD: Final = (
-    f"# Of requirements.lock, what {EXTRA} needs: `python -m infra.deploy`.\n"
-)
+_LOCK_HEAD: Final = f"# Of requirements.lock, what {EXTRA} needs: `python -m infra.deploy`.\n"
 
 _RULES_HEAD: Final = """\
 # infra/dashboards/rules.yml, as the operator of Prometheus takes it: `python -m infra.deploy`.
@@ -49,11 +47,14 @@ spec:
 """
 
 
-def server_lock(lock: str) -> str:
-    """Return the entries of a lock file, with their hashes, that the server programs need."""
-    wanted = _reached(PROJECT, frozenset({EXTRA}))
-    kept = [entry for name, entry in _entries(lock) if name in wanted]
-    return _LOCK_HEAD + "".join(kept)
+def server_lock(lock: str, project: str) -> str:
+    """Return the entries of a lock file, with their hashes, that the server programs need by the
+    project's `pyproject.toml`.
+    """
+    tables = tomllib.loads(project)["project"]
+    asked = (*tables["dependencies"], *tables["optional-dependencies"][EXTRA])
+    wanted = _reached([Requirement(text) for text in asked])
+    return _LOCK_HEAD + "".join(entry for name, entry in _entries(lock) if name in wanted)
 
 
 def prometheus_rule(rules: str) -> str:
@@ -67,7 +68,8 @@ def write(root: Path) -> None:
     """Rewrite both files; `root` is the folder of the project."""
     deploy = root / "infra" / "deploy"
     lock = (root / "requirements.lock").read_text(encoding="utf-8")
-    (deploy / "requirements.lock").write_text(server_lock(lock), encoding="utf-8")
+    project = (root / "pyproject.toml").read_text(encoding="utf-8")
+    (deploy / "requirements.lock").write_text(server_lock(lock, project), encoding="utf-8")
     rules = (root / "infra" / "dashboards" / "rules.yml").read_text(encoding="utf-8")
     written = prometheus_rule(rules)
     (deploy / "kubernetes" / "rules.yaml").write_text(written, encoding="utf-8")
@@ -86,22 +88,21 @@ def _entries(lock: str) -> list[tuple[str, str]]:
     return found
 
 
-def _reached(project: str, extras: frozenset[str]) -> set[str]:
-    """Names of all packages that a project needs with these extras, in the image."""
-    seen: set[tuple[str, str]] = set()
+def _reached(asked: list[Requirement]) -> set[str]:
+    """Names of all packages that these need in the image, and of themselves."""
     names: set[str] = set()
-    waiting = [(project, extra) for extra in ("", *extras)]
+    seen: set[tuple[str, str]] = set()
+    waiting = [(one, "") for one in asked]
     while waiting:
-        name, extra = waiting.pop()
-        if (name, extra) in seen:
+        one, extra = waiting.pop()
+        if one.marker is not None and not one.marker.evaluate({**IMAGE, "extra": extra}):
             continue
-        seen.add((name, extra))
-        for one in _requirements(name):
-            if one.marker is not None and not one.marker.evaluate({**IMAGE, "extra": extra}):
-                continue
-            needed = canonicalize_name(one.name)
-            names.add(needed)
-            waiting.extend((needed, wanted) for wanted in ("", *one.extras))
+        name = canonicalize_name(one.name)
+        names.add(name)
+        for wanted in {"", *one.extras}:
+            if (name, wanted) not in seen:
+                seen.add((name, wanted))
+                waiting.extend((needed, wanted) for needed in _requirements(name))
     return names
 
 

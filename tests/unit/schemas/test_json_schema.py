@@ -13,6 +13,7 @@ from jsonschema.exceptions import ValidationError
 
 import schemas
 from schemas.__main__ import main
+from schemas.asyncapi import document
 from schemas.codec import encode_event
 from schemas.events import WriteEvent
 from schemas.imports import IMPORT_SCHEMA
@@ -108,3 +109,4 @@ def test_the_command_writes_the_files(tmp_path: Path, monkeypatch: pytest.Monkey
     main()
     written = {path.name: path.read_bytes() for path in (tmp_path / "json").iterdir()}
     assert written == generate()
+    assert (tmp_path / "asyncapi.json").read_bytes() == document()

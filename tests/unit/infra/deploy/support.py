@@ -65,5 +65,4 @@ def pods() -> dict[str, Any]:
 
 def env_file() -> dict[str, str]:
     lines = (SETUP / "diffusion.env").read_text().splitlines()
-    pairs = (line.split("=", 1) for line in lines if line and not line.startswith("#"))
-    return {name: value for name, value in pairs}
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
