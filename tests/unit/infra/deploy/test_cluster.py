@@ -150,6 +150,7 @@ def test_a_pod_may_do_nothing_that_it_need_not(name: str) -> None:
     (container,) = spec["containers"]
     assert container["args"][0] in app
     assert spec["automountServiceAccountToken"] is False
+    assert spec["enableServiceLinks"] is False
     assert spec["securityContext"]["runAsNonRoot"]
     assert spec["securityContext"]["runAsUser"] == 10001, "the user of the Dockerfile"
     assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -229,6 +230,7 @@ def test_workers_are_scaled_by_the_lag_of_their_groups(
         assert {one["topic"] for one in triggers} == topics
         assert {one["consumerGroup"] for one in triggers} == {group}
         assert {one["bootstrapServers"] for one in triggers} == {kafka.bootstrap_servers}
+        assert {one["version"] for one in triggers} == {"2.1.0"}, "Kafka 4 speaks none older"
         assert spec["maxReplicaCount"] == partitions
 
 
