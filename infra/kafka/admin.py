@@ -105,7 +105,7 @@ class Admin:
         """Create the topics that do not exist yet, dead letters too; returns their names."""
         created: list[str] = []
         for name, future in self._client.create_topics(
-            list(new_topics(settings)), request_timeout=REQUEST_TIMEOUT_S
+            list(_new_topics(settings)), request_timeout=REQUEST_TIMEOUT_S
         ).items():
             try:
                 future.result()

@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 
 from diffusion.cli import app
 from diffusion.targets import JOBS
-from infra.kafka.admin import new_topics
+from infra.kafka.admin import wanted_topics
 from infra.probes import PROBE_TIMEOUT_S
 from infra.settings import PREFIX, Settings, load
 from schemas.topics import CHANGES, CONVERSATION_WRITES, USER_WRITES, WRITE_TOPICS
@@ -247,12 +247,12 @@ def test_topics_are_those_that_migrate_makes(
         for name, one in of_kind("KafkaTopic").items()
     }
     made = {
-        one.topic: (
-            one.num_partitions,
-            one.replication_factor,
-            {key: value.lower() for key, value in one.config.items()},
+        name: (
+            layout.partitions,
+            layout.replicas,
+            {key: value.lower() for key, value in layout.config.items()},
         )
-        for one in new_topics(settings)
+        for name, layout in wanted_topics(settings).items()
     }
     assert declared == made
 
