@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from infra.dashboards.panels import Panel, Query, Row, each, rate, spread
+from infra.dashboards.panels import Panel, Query, Row, each, rate
 
 TAP: Final = Row(
     "OpenIM tap: what comes from a deployment beside (empty where there is none)",
@@ -58,18 +58,21 @@ TAP: Final = Row(
         ),
         Panel(
             "Batches of the tap",
-            "Records taken at once: half of the batches have at most so many, 99 of 100 at most so "
-            "many.",
-            "short",
-            spread("diffusion_openim_batch_records"),
+            "Batches of records, and the records in them. Many of one record each: there is little "
+            "to do.",
+            "cps",
+            (
+                Query(rate("diffusion_openim_batch_records_count"), "batches"),
+                Query(rate("diffusion_openim_batch_records_sum"), "records"),
+            ),
             quiet=True,
         ),
         Panel(
-            "Time of a batch of the tap",
-            "From taken to its events delivered: half of the batches, and 99 of 100, take at most "
-            "so long.",
-            "s",
-            spread("diffusion_openim_batch_seconds"),
+            "How busy the tap is",
+            "Seconds a second from a batch taken to its events delivered: at 1, more records than "
+            "these wait.",
+            "short",
+            (Query(rate("diffusion_openim_batch_seconds_sum"), "busy"),),
             quiet=True,
         ),
     ),
