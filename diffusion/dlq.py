@@ -30,7 +30,7 @@ from schemas.dead_letters import DeadLetter
 from schemas.errors import DecodeError, PermanentError
 from schemas.partitioner import partition_of
 from schemas.record_version import is_newer
-from sdk.backend.routes import routed
+from schemas.routes import routed
 
 GROUP: Final = "diffusion-dlq"
 READ_TIMEOUT_S: Final = 10.0

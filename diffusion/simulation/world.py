@@ -30,7 +30,7 @@ from schemas import topics
 from schemas.events import WriteEvent
 from schemas.partitioner import partition_of
 from schemas.protocol import SyncRequest
-from sdk.backend.routes import routed
+from schemas.routes import routed
 from sdk.client.steps import Options
 
 EVENTS: Final = (20, 60)

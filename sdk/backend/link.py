@@ -15,7 +15,7 @@ from typing import Any, Final
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from schemas.errors import DiffusionError, PermanentError, RetryableError
-from sdk.backend.batch import Record
+from schemas.records import Record
 
 QUEUE_FULL_POLL_S: Final = 0.05
 """Wait for room in librdkafka's queue before trying the same record again."""

@@ -12,12 +12,12 @@ from typing import Final, Self
 
 from schemas.events import WriteEvent
 from schemas.partitioner import partition_of
+from schemas.records import Batcher, Place
+from schemas.routes import routed
 from schemas.topics import WRITE_TOPICS
-from sdk.backend.batch import Batcher, Place
 from sdk.backend.calls import WriteCalls
 from sdk.backend.ledger import ProducerStats
 from sdk.backend.options import ProducerSettings, configuration
-from sdk.backend.routes import routed
 from sdk.backend.sender import OnError, Sender
 
 CLIENT_ID: Final = "write-diffusion-backend"

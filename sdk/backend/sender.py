@@ -21,8 +21,8 @@ from typing import Any, Final, TypeAlias
 from schemas.codec import CONVERSATION_EVENTS, USER_EVENTS, EventDecoder
 from schemas.errors import PermanentError, RetryableError
 from schemas.events import WriteEvent
+from schemas.records import Batcher, Place, Record, bytes_held
 from schemas.topics import CONVERSATION_WRITES, USER_WRITES
-from sdk.backend.batch import Batcher, Place, Record, bytes_held
 from sdk.backend.errors import DeliveryError
 from sdk.backend.ledger import Ledger, ProducerStats
 from sdk.backend.link import Link, Report

@@ -27,7 +27,7 @@ from schemas.events import (
     WriteEvent,
 )
 from schemas.ids import is_notification
-from sdk.backend.routes import routed
+from schemas.routes import routed
 from tests.unit.diffusion.support import GROUPS, PRIVATE
 
 

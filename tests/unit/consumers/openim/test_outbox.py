@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from consumers.openim import outbox
 from consumers.openim.outbox import Outbox
 from schemas.errors import DecodeError
 from schemas.events import MembersJoined, Message, Read
@@ -80,7 +79,3 @@ def test_what_the_contract_does_not_allow_is_refused_here(event: Message | Read)
         out.add(event)
     out.send()
     assert log.records == []
-
-
-def test_only_what_the_tap_tells_has_a_route() -> None:
-    assert set(outbox._ROUTES) <= {Message, MembersJoined, outbox.MembersLeft, Read}

@@ -22,7 +22,7 @@ from schemas.events import (
 )
 from schemas.imports import ConversationLine, Deleted, ImportLine, LastMessage, UserLine
 from schemas.limits import MEMBERS_PER_EVENT_MAX
-from sdk.backend.routes import routed
+from schemas.routes import routed
 from tests.imports import T, encode, expected, world
 
 USERS = ["ann", "bob", "eve", "joe", "kim"]

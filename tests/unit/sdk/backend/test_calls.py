@@ -19,8 +19,8 @@ from schemas.events import (
     UserConversationSettings,
     WriteEvent,
 )
+from schemas.routes import routed
 from sdk.backend.calls import WriteCalls
-from sdk.backend.routes import routed
 
 NOW = 1_700_000_000_000
 

@@ -14,11 +14,11 @@ import pytest
 
 from schemas.errors import PermanentError, RetryableError
 from schemas.events import Read, WriteEvent
+from schemas.records import Batcher, Place, Record
+from schemas.routes import routed
 from schemas.topics import USER_WRITES
 from sdk.backend import DeliveryError, OnError, ProducerSettings, WriteProducer
-from sdk.backend.batch import Batcher, Place, Record
 from sdk.backend.options import configuration
-from sdk.backend.routes import routed
 from sdk.backend.sender import Sender
 
 NOWHERE = "127.0.0.1:1"

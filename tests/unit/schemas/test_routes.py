@@ -21,8 +21,8 @@ from schemas.events import (
     WriteEvent,
 )
 from schemas.limits import MEMBERS_PER_EVENT_MAX, SEQ_MAX, USER_ID_CHARS_MAX
+from schemas.routes import ROUTES, routed
 from schemas.topics import CONVERSATION_WRITES, USER_WRITES
-from sdk.backend.routes import ROUTES, routed
 
 NOW = 1_700_000_000_000
 

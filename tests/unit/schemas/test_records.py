@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.limits import EVENT_RECORD_BYTES_MAX, EVENTS_PER_RECORD_MAX
-from sdk.backend.batch import Batcher, Place, Record, bytes_held
+from schemas.records import Batcher, Place, Record, bytes_held
 
 A, B = Place("t", 0), Place("t", 1)
 
