@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import sys
-from typing import Final
 
+from infra.ending import EXIT_RESTART
 from schemas.errors import RetryableError
-
-EXIT_RESTART: Final = 75
-"""As of a stream worker: start it again."""
 
 
 def openim_tap() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from socketserver import ThreadingMixIn
 from typing import Any, Final
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -15,6 +16,8 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from prometheus_client import make_wsgi_app
 
 from infra import metrics
+from infra.cassandra.session import Session
+from infra.kafka.delivery import Delivery
 from schemas.errors import DiffusionError, PermanentError
 
 PROBE_TIMEOUT_S: Final = 2.0
@@ -31,6 +34,14 @@ class _Server(ThreadingMixIn, WSGIServer):
 class _Quiet(WSGIRequestHandler):
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # its name there
         """Probes come every few seconds."""
+
+
+def servers(delivery: Delivery, session: Session) -> dict[str, Check]:
+    """What every worker needs: our Kafka, asked by one of its producers, and Cassandra."""
+    return {
+        "kafka": partial(delivery.ping, PROBE_TIMEOUT_S),
+        "cassandra": partial(session.ping, PROBE_TIMEOUT_S),
+    }
 
 
 def serve(program: metrics.Program, host: str, port: int, checks: Mapping[str, Check]) -> None:

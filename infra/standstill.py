@@ -9,22 +9,19 @@ from __future__ import annotations
 
 import faulthandler
 import logging
-import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, NoReturn
 
 from infra.clock import monotonic_s
+from infra.ending import end_at_once
 from infra.kafka.admin import Admin
 from infra.settings import KafkaSettings
 from schemas.errors import DiffusionError
 
 log = logging.getLogger("diffusion.standstill")
-
-EXIT_RESTART: Final = 75
-"""`EX_TEMPFAIL` of sysexits.h: start me again."""
 
 LOOK_S: Final = 10.0
 """Between two looks, each two or three small requests."""
@@ -157,9 +154,7 @@ class Watchdog:
         return found
 
 
-def _end(why: str) -> None:
-    """End at once: what is in the middle of something would not end in order."""
+def _end(why: str) -> NoReturn:
     log.critical("This worker stands still: %s. It ends, to be started anew.", why)
     faulthandler.dump_traceback(file=sys.stderr, all_threads=True)
-    logging.shutdown()
-    os._exit(EXIT_RESTART)
+    end_at_once()

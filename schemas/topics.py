@@ -4,8 +4,9 @@ names.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 DEAD_LETTER_SUFFIX: Final = ".dlq"
 
@@ -21,6 +22,14 @@ class TopicSpec:
     name: str
     key: str
     log_append_time: bool = False
+
+
+class Layout(NamedTuple):
+    """A topic as it is, or as it is to be made; of each partition's replicas the fewest."""
+
+    partitions: int
+    replicas: int
+    config: Mapping[str, str]
 
 
 CONVERSATION_WRITES: Final = TopicSpec(name="im.conversation-writes.v1", key="conversation id")

@@ -19,9 +19,9 @@ def main(settings: Settings | None = None) -> None:
     # Before Faust makes a loop: a record costs it a quarter less on this one.
     mode.loop.use("uvloop")
     settings = settings or load()
-    stream, admin = settings.stream, Admin(settings.kafka)
+    stream, kafka = settings.stream, settings.kafka
     session = patiently(lambda: open_session(settings.cassandra))
-    found = patiently(lambda: epochs.ensure_all(settings, session, admin))
+    found = patiently(lambda: epochs.ensure_all(settings, session, Admin(kafka)))
     worker = app.build(settings, session, found)
     probes.serve(Program.STREAM, stream.metrics_host, stream.metrics_port, worker.checks())
     worker.watch()

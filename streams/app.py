@@ -16,10 +16,8 @@ import asyncio
 import importlib.util
 import logging
 import os
-import sys
 import tempfile
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterator, Sequence
-from functools import partial
 from typing import Any, Final, cast
 
 import faust
@@ -30,11 +28,13 @@ from infra.backlog import LAG_INTERVAL_S, Backlog
 from infra.cassandra.session import Session
 from infra.cassandra.topic_epochs import Epoch
 from infra.clock import now_ms
+from infra.ending import end_at_once
 from infra.kafka.dead_share import DeadShare, TooManyDead
 from infra.kafka.delivery import Delivery
-from infra.probes import PROBE_TIMEOUT_S, Check
+from infra.probes import Check, servers
 from infra.settings import PolicySettings, Settings
-from infra.standstill import EXIT_RESTART, Done, Watchdog
+from infra.standing import Standing
+from infra.standstill import Done, Watchdog
 from schemas import topics
 from schemas.errors import PermanentError, RetryableError
 from streams.activity import Costs
@@ -80,8 +80,7 @@ class Worker:
         self._session = session
         self.works: list[Work] = []
         self.deliveries: list[Delivery] = []
-        self.refusal: TooManyDead | None = None
-        """Why it stopped: it stands until somebody has decided what is to be done."""
+        self._standing = Standing()
 
     def delivery(self, name: str) -> Delivery:
         """Make a producer."""
@@ -91,22 +90,12 @@ class Worker:
 
     def checks(self) -> dict[str, Check]:
         """What must answer for the worker to be ready."""
-        return {
-            "kafka": partial(self.deliveries[0].ping, PROBE_TIMEOUT_S),
-            "cassandra": partial(self._session.ping, PROBE_TIMEOUT_S),
-            "dead letters": self._check_going,
-        }
+        return servers(self.deliveries[0], self._session) | {"dead letters": self._standing.check}
 
-    async def stop(self, refusal: TooManyDead) -> None:
-        """Stand, and say so, until the process is told to end."""
-        log.critical("This worker stops. %s", refusal)
-        self.refusal = refusal
-        metrics.process_stopped.set(1)
+    async def stand(self, refusal: TooManyDead) -> None:
+        """Stand until the process is told to end."""
+        self._standing.begin(refusal)
         await asyncio.Event().wait()
-
-    def _check_going(self) -> None:
-        if self.refusal is not None:
-            raise self.refusal
 
     def watch(self) -> None:
         """Begin to look whether the worker stands still."""
@@ -115,7 +104,7 @@ class Worker:
         dog.start(self._settings.stream.standstill_s)
 
     def _assigned(self) -> dict[str, frozenset[int]] | None:
-        if self.refusal is not None:
+        if self._standing:
             return None
         return {work.topic: work.assigned for work in self.works}
 
@@ -238,9 +227,9 @@ class Work:
         settings: Settings,
         topic: str,
         pipeline: Pipeline[Any],
-        stop: Callable[[TooManyDead], Awaitable[None]],
+        stand: Callable[[TooManyDead], Awaitable[None]],
     ) -> None:
-        self._stop = stop
+        self._stand = stand
         self._records_max = settings.stream.batch_records
         self._wait_s = settings.stream.batch_wait_s
         self.topic = topic
@@ -275,10 +264,10 @@ class Work:
                 for part in _cut(await ahead.take()):
                     await self._finish(part, stream)
         except TooManyDead as refusal:
-            await self._stop(refusal)
+            await self._stand(refusal)
         except Exception:
             log.critical("a batch of %s could not be finished", self.topic, exc_info=True)
-            _end()
+            end_at_once()
 
     async def _finish(self, part: Sequence[EventT[bytes]], stream: Any) -> None:
         records = [_record(event) for event in part]
@@ -307,7 +296,7 @@ class Work:
 def _agent(worker: Worker, settings: Settings, topic: str, pipeline: Pipeline[Any]) -> None:
     app = worker.app
     source = app.topic(topic, value_type=bytes, value_serializer="raw", key_serializer="raw")
-    work = Work(settings, topic, pipeline, worker.stop)
+    work = Work(settings, topic, pipeline, worker.stand)
     worker.works.append(work)
 
     async def counting() -> None:
@@ -332,7 +321,7 @@ def _task(app: faust.App, sweep: Sweep, interval_s: float) -> None:
                 log.warning("a sweep was cut short; the next one goes on", exc_info=True)
             except Exception:
                 log.critical("the sweep cannot go on", exc_info=True)
-                _end()
+                end_at_once()
 
     app.task(sweeping)
 
@@ -361,13 +350,6 @@ def _record(event: EventT[bytes]) -> SourceRecord:
         at_ms=int(message.timestamp * 1_000) if message.timestamp else now_ms(),
         value=message.value,
     )
-
-
-def _end() -> None:
-    """End at once: no clean shutdown may commit what the failed batch left unfinished."""
-    logging.shutdown()
-    sys.stderr.flush()
-    os._exit(EXIT_RESTART)
 
 
 def _require_compiled_faust() -> None:

@@ -19,7 +19,7 @@ from infra.cassandra.devices_by_user import Device
 from infra.cassandra.session import Session
 from infra.clock import Clock
 from schemas.cursor import Cursor
-from syncapi.faults import sentence_of
+from syncapi.faults import Seldom, sentence_of
 
 log = logging.getLogger("diffusion.api")
 
@@ -65,7 +65,7 @@ class DeviceNotes:
         self._noted: OrderedDict[tuple[str, str], _Noted] = OrderedDict()
         self._of_user: dict[str, int] = {}
         self._writes: set[asyncio.Task[None]] = set()
-        self._warned_ms: int | None = None
+        self._warned = Seldom(WARN_MS / 1_000)
 
     def note(self, user_id: str, device_id: str, cursor: Cursor) -> None:
         """Note that a device came back with `cursor`, if it is time to. Raises nothing and waits
@@ -138,9 +138,7 @@ class DeviceNotes:
         if key in self._noted:
             # Due again, whatever it says then, but not before its time: the store is in trouble.
             self._noted[key] = _Noted(at_ms, None)
-        now_ms = self._clock()
-        if self._warned_ms is None or not 0 <= now_ms - self._warned_ms < WARN_MS:
-            self._warned_ms = now_ms
+        if self._warned.is_due(self._clock() / 1_000):
             log.warning("a device could not be noted, which harms no sync: %s", sentence_of(error))
 
 

@@ -31,3 +31,20 @@ def trace_of(error: BaseException) -> str:
         found.append(f"{sentence_of(one)}\n{way}".rstrip())
         one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
     return "\ncaused by ".join(found)
+
+
+class Seldom:
+    """Lets something be said once in so many seconds, also where the clock is set back. For one
+    thread.
+    """
+
+    def __init__(self, interval_s: float) -> None:
+        self._interval_s = interval_s
+        self._last_s: float | None = None
+
+    def is_due(self, now_s: float) -> bool:
+        """Whether it may be said now; the next time is counted from here."""
+        if self._last_s is not None and 0 <= now_s - self._last_s < self._interval_s:
+            return False
+        self._last_s = now_s
+        return True

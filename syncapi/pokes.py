@@ -26,7 +26,7 @@ from infra.kafka.tail import Tail
 from infra.settings import KafkaSettings
 from schemas.errors import DiffusionError
 from schemas.topics import CHANGES
-from syncapi.faults import trace_of
+from syncapi.faults import Seldom, trace_of
 from syncapi.poke_book import Due, PokeBook
 
 log = logging.getLogger("diffusion.api")
@@ -76,7 +76,7 @@ class PokeFeed:
         self._book = PokeBook(connected)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="poke-feed", daemon=True)
-        self._warned_s: float | None = None
+        self._warned = Seldom(WARN_S)
 
     def start(self) -> None:
         """Begin; returns at once, whether Kafka is there or not."""
@@ -149,9 +149,7 @@ class PokeFeed:
             self._deliver([due.user_id for due in found])
 
     def _warn(self, message: str, error: Exception) -> None:
-        now_s = monotonic_s()
-        if self._warned_s is None or now_s - self._warned_s >= WARN_S:
-            self._warned_s = now_s
+        if self._warned.is_due(monotonic_s()):
             log.warning(message, error)
 
 

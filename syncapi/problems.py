@@ -37,7 +37,7 @@ from schemas.frames import PROBLEM_TYPE, Problem
 from syncapi.admission import Overloaded, TooManyRequests
 from syncapi.auth import NotAuthenticated, OtherDevice
 from syncapi.connections import TooManyConnections
-from syncapi.faults import sentence_of, trace_of
+from syncapi.faults import Seldom, sentence_of, trace_of
 from syncapi.negotiation import HeaderTooLong, NotAcceptable, UnsupportedContent
 
 log = logging.getLogger("diffusion.api")
@@ -113,21 +113,6 @@ class Refusal(NamedTuple):
         """All headers but the length, as ASGI has them."""
         named = {"Content-Type": PROBLEM_TYPE, **self.headers}
         return [(name.lower().encode(), value.encode("latin-1")) for name, value in named.items()]
-
-
-class Seldom:
-    """Lets something happen once in so many seconds."""
-
-    def __init__(self, interval_s: float) -> None:
-        self._interval_s = interval_s
-        self._due_s = -math.inf
-
-    def is_due(self, now_s: float) -> bool:
-        """Whether it may happen now; the next time is counted from here."""
-        if now_s < self._due_s:
-            return False
-        self._due_s = now_s + self._interval_s
-        return True
 
 
 _outage: Final = Seldom(OUTAGE_LOG_S)

@@ -30,11 +30,8 @@ def main(settings: Settings | None = None) -> None:
             delivery = Delivery(settings.kafka, "diffusion-openim-tap")
             engine = Engine(settings, session, admin, delivery)
             tap = Tap(settings, Outbox(delivery, partitions), delivery, engine.room, now_ms)
-            checks: dict[str, probes.Check] = {
-                "kafka": partial(delivery.ping, probes.PROBE_TIMEOUT_S),
-                "openim": partial(tap.ping, probes.PROBE_TIMEOUT_S),
-                "cassandra": partial(session.ping, probes.PROBE_TIMEOUT_S),
-            }
+            theirs = partial(tap.ping, probes.PROBE_TIMEOUT_S)
+            checks = probes.servers(delivery, session) | {"openim": theirs}
             probes.serve(metrics.Program.OPENIM, own.metrics_host, own.metrics_port, checks)
             stop = signals.stop_on_signal()
             tap.run(stop.is_set)

@@ -44,6 +44,7 @@ from consumers.openim.content_types import GROUPS, IS_SEND_MSG, ContentType, Ses
 from consumers.openim.notices import MEMBERSHIP, Membership
 from consumers.openim.records import Record
 from schemas import ids
+from schemas.batched import batched
 from schemas.errors import DecodeError
 from schemas.events import MembersJoined, MembersLeft, Message, Read, WriteEvent
 from schemas.limits import MEMBERS_PER_EVENT_MAX
@@ -170,7 +171,7 @@ def _joined(record: Record, scene: _Scene) -> Iterator[MembersJoined]:
     if not users:
         return
     (room, companion), at_ms = _rooms(record), record.sent_at_ms
-    for some in _chunks(users):
+    for some in batched(users, MEMBERS_PER_EVENT_MAX):
         yield MembersJoined(companion, some, 0, at_ms)
     shown = scene.history or membership.founding
     seq = record.seq - 1 if _is_copy(record) else scene.known.last_seq(room)
@@ -179,7 +180,7 @@ def _joined(record: Record, scene: _Scene) -> Iterator[MembersJoined]:
     if seq is None:
         there = scene.known.ask(room)
         seq, users = there.max_seq, [user for user in users if user not in there.members]
-    for some in _chunks(users):
+    for some in batched(users, MEMBERS_PER_EVENT_MAX):
         yield MembersJoined(room, some, seq, at_ms, shown)
 
 
@@ -194,7 +195,7 @@ def _left(record: Record, scene: _Scene) -> Iterator[MembersLeft]:
     at_ms, reason = record.sent_at_ms, membership.leaves
     # Each of its own members: a crash may have told one of them that it is over, and not the other.
     gone = sorted(known.ask(companion).members) if membership.everybody else users
-    for some in _chunks(gone):
+    for some in batched(gone, MEMBERS_PER_EVENT_MAX):
         yield MembersLeft(companion, some, NOTHING_SEEN, at_ms, reason)
     seq = record.seq if _is_copy(record) else known.last_seq(room)
     if seq is None or membership.everybody:
@@ -202,10 +203,5 @@ def _left(record: Record, scene: _Scene) -> Iterator[MembersLeft]:
         seq = there.max_seq if seq is None else seq
         named = there.members if membership.everybody else users
         users = [user for user in sorted(named) if user in there.members]
-    for some in _chunks(users):
+    for some in batched(users, MEMBERS_PER_EVENT_MAX):
         yield MembersLeft(room, some, seq, at_ms, reason)
-
-
-def _chunks(users: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    for start in range(0, len(users), MEMBERS_PER_EVENT_MAX):
-        yield tuple(users[start : start + MEMBERS_PER_EVENT_MAX])

@@ -36,6 +36,7 @@ from infra.kafka.admin import Admin
 from infra.kafka.delivery import Delivery
 from infra.settings import Settings
 from schemas import ids, topics
+from schemas.batched import batched
 from schemas.codec import encode_event, join_events
 from schemas.errors import RetryableError
 from schemas.events import ConversationEvent, MembersJoined, Message
@@ -148,8 +149,7 @@ class Plan:
     def joins(self) -> Iterator[MembersJoined]:
         """Everybody joins, as many at a time as an event may name."""
         for group in self.groups:
-            for start in range(0, self.members, MEMBERS_PER_EVENT_MAX):
-                some = group.members[start : start + MEMBERS_PER_EVENT_MAX]
+            for some in batched(group.members, MEMBERS_PER_EVENT_MAX):
                 yield MembersJoined(group.conversation_id, some, 0, SENT_AT_MS)
 
     def messages(self, number: int) -> Iterator[Message]:

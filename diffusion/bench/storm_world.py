@@ -15,6 +15,7 @@ from typing import Final
 
 from diffusion.bench.chats import FIRST_USER, Account
 from schemas import ids
+from schemas.batched import batched
 from schemas.events import MembersJoined, Message, Read, WriteEvent
 from schemas.limits import MEMBERS_PER_EVENT_MAX
 
@@ -102,8 +103,7 @@ class World:
         """All conversations for the first time: who is a member, and a message each."""
         for groups in (self.large, self.groups):
             for conversation_id, members in groups.items():
-                for begin in range(0, len(members), MEMBERS_PER_EVENT_MAX):
-                    some = members[begin : begin + MEMBERS_PER_EVENT_MAX]
+                for some in batched(members, MEMBERS_PER_EVENT_MAX):
                     yield MembersJoined(conversation_id, some, 0, at_ms)
                 yield self._message(conversation_id, members, at_ms)
         for conversation_id, pair in self.chats.items():

@@ -15,12 +15,13 @@ from typing import Final, Self
 
 from diffusion.oracle import Oracle
 from diffusion.simulation.backend import Backend, Cast
+from diffusion.writing import producer_for
 from infra.clock import now_ms
 from infra.settings import KafkaSettings
 from schemas import ids
 from schemas.events import Message, WriteEvent
 from schemas.partitioner import partition_of
-from sdk.backend import ProducerSettings, WriteProducer
+from sdk.backend import ProducerSettings
 
 USERS: Final = 300
 GROUPS: Final = 40
@@ -44,9 +45,7 @@ class Writer:
         self.undelivered = 0
         self._lock = threading.Lock()
         options = ProducerSettings(delivery_timeout_s=DELIVERY_TIMEOUT_S)
-        self._producer = WriteProducer(
-            kafka.bootstrap_servers, settings=options, on_error=self._on_error
-        )
+        self._producer = producer_for(kafka, settings=options, on_error=self._on_error)
 
     def __enter__(self) -> Self:
         return self

@@ -6,13 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-
-class Shape(NamedTuple):
-    """A topic: as it would be made by the settings, or as it is."""
-
-    partitions: int
-    replicas: int
-    config: Mapping[str, str]
+from schemas.topics import Layout
 
 
 class Port(NamedTuple):
@@ -41,8 +35,8 @@ class Kafka:
     """
 
     brokers: int
-    wanted: Mapping[str, Shape]
-    found: Mapping[str, Shape | None]
+    wanted: Mapping[str, Layout]
+    found: Mapping[str, Layout | None]
     newest_ms: int | None
     at_ms: int
 

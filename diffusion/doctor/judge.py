@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from diffusion.doctor.facts import Cassandra, Facts, Kafka, Machine, Secrets, Shape
+from diffusion.doctor.facts import Cassandra, Facts, Kafka, Machine, Secrets
 from schemas.limits import CHANGE_RECORD_BYTES_MAX
-from schemas.topics import CHANGES, DEAD_LETTER_SUFFIX
+from schemas.topics import CHANGES, DEAD_LETTER_SUFFIX, Layout
 
 Verdict = Literal["ok", "warning", "wrong"]
 
@@ -136,52 +136,52 @@ def _bad_secrets(secrets: Secrets) -> Iterator[Finding]:
 def _kafka(kafka: Kafka, retention_ms: int) -> Iterator[Finding]:
     yield Finding("kafka", "ok", f"{kafka.brokers} brokers answer.")
     for name, wanted in kafka.wanted.items():
-        shape = kafka.found.get(name)
-        if shape is None:
+        layout = kafka.found.get(name)
+        if layout is None:
             yield Finding(
                 f"topic {name}", "wrong", "It does not exist.", "Run `diffusion migrate`."
             )
             continue
-        bad = [*_layout(name, wanted, shape, kafka.brokers), *_config(name, wanted, shape)]
-        bad += _reach(name, wanted, shape, retention_ms)
+        bad = [*_layout(name, wanted, layout, kafka.brokers), *_config(name, wanted, layout)]
+        bad += _reach(name, wanted, layout, retention_ms)
         yield from bad or [Finding(f"topic {name}", "ok", "As this release makes it.")]
     yield from _broker_clock(kafka)
 
 
-def _layout(name: str, wanted: Shape, shape: Shape, brokers: int) -> Iterator[Finding]:
+def _layout(name: str, wanted: Layout, layout: Layout, brokers: int) -> Iterator[Finding]:
     topic, letters = f"topic {name}", name.endswith(DEAD_LETTER_SUFFIX)
-    if shape.partitions != wanted.partitions and not letters:
+    if layout.partitions != wanted.partitions and not letters:
         yield Finding(
             topic,
             "warning",
-            f"It has {shape.partitions} partitions; the settings say {wanted.partitions}.",
+            f"It has {layout.partitions} partitions; the settings say {wanted.partitions}.",
             "Set DIFFUSION_KAFKA_WRITE_PARTITIONS and DIFFUSION_KAFKA_CHANGE_PARTITIONS to what "
             "there is: they count only when a topic is made.",
         )
-    if shape.replicas < min(wanted.replicas, brokers) or (shape.replicas == 1 < brokers):
+    if layout.replicas < min(wanted.replicas, brokers) or (layout.replicas == 1 < brokers):
         yield Finding(
             topic,
             "warning",
-            f"It has {shape.replicas} replicas on {brokers} brokers.",
+            f"It has {layout.replicas} replicas on {brokers} brokers.",
             "Add replicas (kafka-reassign-partitions), and set DIFFUSION_KAFKA_REPLICATION_FACTOR.",
         )
-    in_sync = int(shape.config.get("min.insync.replicas", 1))
-    if in_sync > shape.replicas:
+    in_sync = int(layout.config.get("min.insync.replicas", 1))
+    if in_sync > layout.replicas:
         yield Finding(
             topic,
             "wrong",
-            f"min.insync.replicas is {in_sync}, of {shape.replicas} replicas: nothing can be "
+            f"min.insync.replicas is {in_sync}, of {layout.replicas} replicas: nothing can be "
             "written.",
             "Lower it, or add replicas.",
         )
-    elif in_sync < min(2, shape.replicas):
+    elif in_sync < min(2, layout.replicas):
         yield Finding(
             topic,
             "warning" if letters else "wrong",
             "min.insync.replicas is 1: what was acknowledged is lost with one broker.",
             _alter(name, "min.insync.replicas", "2"),
         )
-    elif in_sync == shape.replicas > 1:
+    elif in_sync == layout.replicas > 1:
         yield Finding(
             topic,
             "warning",
@@ -190,17 +190,17 @@ def _layout(name: str, wanted: Shape, shape: Shape, brokers: int) -> Iterator[Fi
         )
 
 
-def _config(name: str, wanted: Shape, shape: Shape) -> Iterator[Finding]:
+def _config(name: str, wanted: Layout, layout: Layout) -> Iterator[Finding]:
     for key, why in (
         ("cleanup.policy", "records are thrown away that are still needed"),
         ("message.timestamp.type", "windows and activity are taken from these times"),
         ("unclean.leader.election.enable", "offsets may be given a second time"),
     ):
-        must, have = wanted.config.get(key), shape.config.get(key)
+        must, have = wanted.config.get(key), layout.config.get(key)
         if must is not None and have is not None and must != have:
             said = f"{key} is {have}, and must be {must}: {why}."
             yield Finding(f"topic {name}", "wrong", said, _alter(name, key, must))
-    largest = int(shape.config.get("max.message.bytes", 2**31 - 1))
+    largest = int(layout.config.get("max.message.bytes", 2**31 - 1))
     least = CHANGE_RECORD_BYTES_MAX + RECORD_ROOM_BYTES
     if largest < least:
         yield Finding(
@@ -211,10 +211,10 @@ def _config(name: str, wanted: Shape, shape: Shape) -> Iterator[Finding]:
         )
 
 
-def _reach(name: str, wanted: Shape, shape: Shape, retention_ms: int) -> Iterator[Finding]:
+def _reach(name: str, wanted: Layout, layout: Layout, retention_ms: int) -> Iterator[Finding]:
     """Records that go too early. What the index is built from must outlive a device's absence."""
     must = int(wanted.config.get("retention.ms", FOREVER))
-    have = int(shape.config.get("retention.ms", must))
+    have = int(layout.config.get("retention.ms", must))
     if have == FOREVER or (must != FOREVER and have >= must):
         return
     said = f"retention.ms is {have:,}."

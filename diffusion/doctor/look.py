@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TypeVar
 
-from diffusion.doctor.facts import Cassandra, Facts, Kafka, Machine, Port, Secrets, Shape
+from diffusion.doctor.facts import Cassandra, Facts, Kafka, Machine, Port, Secrets
 from diffusion.local import LOOPBACK, managed
 from infra.api_settings import DEVELOPMENT_SECRET
 from infra.cassandra import schema
@@ -21,7 +21,7 @@ from infra.local.java import java_executable
 from infra.local.settings import FREE_DATA_BYTES_MIN
 from infra.settings import CassandraSettings, Settings
 from schemas.errors import DiffusionError
-from schemas.topics import CHANGES
+from schemas.topics import CHANGES, Layout
 
 T = TypeVar("T")
 
@@ -92,20 +92,20 @@ def _kafka(settings: Settings) -> Kafka:
     wanted = wanted_topics(settings)
     with Admin(settings.kafka) as admin:
         brokers = admin.brokers()
-        found = {name: _shape(admin, name) for name in wanted}
+        found = {name: _layout(admin, name) for name in wanted}
         newest_ms = admin.newest_ms(CHANGES.name) if found[CHANGES.name] is not None else None
     return Kafka(
         brokers=brokers,
-        wanted={name: Shape(*layout) for name, layout in wanted.items()},
+        wanted=wanted,
         found=found,
         newest_ms=newest_ms,
         at_ms=now_ms(),
     )
 
 
-def _shape(admin: Admin, topic: str) -> Shape | None:
+def _layout(admin: Admin, topic: str) -> Layout | None:
     try:
-        return Shape(*admin.layout(topic))
+        return admin.layout(topic)
     except TopicMissing:
         return None
 

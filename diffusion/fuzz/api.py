@@ -22,13 +22,13 @@ from diffusion.fuzz.line import Line
 from diffusion.fuzz.requests import draw
 from diffusion.oracle import Oracle
 from diffusion.system import System
+from diffusion.writing import producer_for
 from infra.clock import monotonic_s, now_ms
 from schemas import ids
 from schemas.encoding import Format, decode, encode
 from schemas.errors import RetryableError
 from schemas.events import Message, Read, UserConversationSettings, WriteEvent
 from schemas.protocol import SyncRequest, SyncResponse
-from sdk.backend import WriteProducer
 from syncapi.auth import issue
 from syncapi.keys import HMAC
 
@@ -158,7 +158,7 @@ def _written(system: System, seed: int) -> tuple[Oracle, list[str]]:
     """Users with chats, written through the pipeline, and what they must see."""
     oracle = Oracle()
     users = [f"fuzz-{seed}-{number}" for number in range(USERS)]
-    with WriteProducer(system.settings.kafka.bootstrap_servers) as producer:
+    with producer_for(system.settings.kafka) as producer:
         for user in users:
             for event in _events(user):
                 producer.send(event)

@@ -24,6 +24,7 @@ from typing import Final
 import msgspec
 from msgspec import UNSET
 
+from schemas.batched import batched
 from schemas.errors import InputError
 from schemas.events import (
     ConversationCleared,
@@ -62,7 +63,7 @@ def _conversation(line: ConversationLine) -> Iterator[WriteEvent]:
     if last is not None:
         yield Message(line.conversation_id, last.seq, last.sender_id, last.sent_at_ms)
     seq = 0 if last is None else last.seq
-    for some in _chunks(line.members):
+    for some in batched(line.members, MEMBERS_PER_EVENT_MAX):
         yield MembersJoined(line.conversation_id, some, seq, line.joined_at_ms)
     if last is not None and last.sender_id in line.members:
         yield Read(last.sender_id, line.conversation_id, last.seq)
@@ -78,8 +79,3 @@ def _user(line: UserLine) -> Iterator[WriteEvent]:
         yield ConversationDeleted(user, conversation, line.deleted.seq, line.deleted.at_ms)
     if line.pinned is not UNSET or line.muted is not UNSET:
         yield UserConversationSettings(user, conversation, line.pinned, line.muted)
-
-
-def _chunks(members: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    for start in range(0, len(members), MEMBERS_PER_EVENT_MAX):
-        yield members[start : start + MEMBERS_PER_EVENT_MAX]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, Self
 
 from confluent_kafka import (
     Consumer,
@@ -25,7 +25,7 @@ from infra.kafka.config import common
 from infra.kafka.security import REFUSALS, Complaints
 from infra.settings import KafkaSettings, Settings
 from schemas.errors import DiffusionError, PermanentError, RetryableError
-from schemas.topics import CHANGES, OPENIM_RECORDS, TOPICS, dead_letters
+from schemas.topics import CHANGES, OPENIM_RECORDS, TOPICS, Layout, dead_letters
 
 REQUEST_TIMEOUT_S: Final = 15.0
 
@@ -58,14 +58,6 @@ class BrokerRefused(PermanentError):
 
 class TopicMissing(PermanentError):
     """A topic of the contract does not exist."""
-
-
-class Layout(NamedTuple):
-    """A topic as it is, or as it is to be made; of each partition's replicas the fewest."""
-
-    partitions: int
-    replicas: int
-    config: Mapping[str, str]
 
 
 class Admin:

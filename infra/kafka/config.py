@@ -52,27 +52,32 @@ def producer(settings: KafkaSettings, client_id: str) -> Options:
     }
 
 
+_READING: Final[Options] = {
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "auto.offset.reset": "earliest",
+    "isolation.level": "read_committed",
+    "fetch.min.bytes": FETCH_MIN_BYTES,
+    "fetch.wait.max.ms": FETCH_WAIT_MS,
+    "queued.max.messages.kbytes": 32_768,
+}
+"""Of every consumer whose offsets the program commits, after its effects. `isolation.level` is
+spelled out because records of aborted transactions are no changes."""
+
+
 def consumer(settings: KafkaSettings, client_id: str, group: str, instance_id: str = "") -> Options:
     """A consumer of the KIP-848 protocol: partitions move one by one, nothing stops the world. With
     an `instance_id` they stay with it while it is away for less than a session.
 
-    Offsets are committed by the program, after its effects. `isolation.level` is spelled out
-    because records of aborted transactions are no changes.
     """
     member: Options = {"group.instance.id": instance_id} if instance_id else {}
     return (
         common(settings, client_id)
+        | _READING
         | member
         | {
             "group.id": group,
             "group.protocol": "consumer",
-            "enable.auto.commit": False,
-            "enable.auto.offset.store": False,
-            "auto.offset.reset": "earliest",
-            "isolation.level": "read_committed",
-            "fetch.min.bytes": FETCH_MIN_BYTES,
-            "fetch.wait.max.ms": FETCH_WAIT_MS,
-            "queued.max.messages.kbytes": 32_768,
         }
     )
 
@@ -83,17 +88,11 @@ def guest(settings: OpenimSettings, client_id: str) -> Options:
     """
     return {
         **settings.options,
+        **_READING,
         "bootstrap.servers": settings.bootstrap_servers,
         "client.id": client_id,
         "group.id": settings.group,
         "group.protocol": "classic",
         "partition.assignment.strategy": "cooperative-sticky",
         "session.timeout.ms": int(settings.session_timeout_s * 1_000),
-        "enable.auto.commit": False,
-        "enable.auto.offset.store": False,
-        "auto.offset.reset": "earliest",
-        "isolation.level": "read_committed",
-        "fetch.min.bytes": FETCH_MIN_BYTES,
-        "fetch.wait.max.ms": FETCH_WAIT_MS,
-        "queued.max.messages.kbytes": 32_768,
     }

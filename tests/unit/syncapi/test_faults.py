@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from schemas.errors import RetryableError
-from syncapi.faults import CAUSES_MAX, sentence_of, trace_of
+from syncapi.faults import CAUSES_MAX, Seldom, sentence_of, trace_of
 
 USER = "user-ann"
 
@@ -54,3 +54,19 @@ def test_a_chain_without_end_ends() -> None:
     one, other = RetryableError("one"), RetryableError("other")
     one.__cause__, other.__cause__ = other, one
     assert trace_of(one).count("caused by") == CAUSES_MAX - 1
+
+
+def test_seldom_is_once_in_its_interval() -> None:
+    seldom = Seldom(10)
+    assert [seldom.is_due(now_s) for now_s in (5, 6, 14.9, 15, 16, 40, 41)] == [
+        *(True, False, False),
+        *(True, False, True, False),
+    ]
+
+
+def test_a_clock_that_is_set_back_keeps_nothing_from_being_said() -> None:
+    seldom = Seldom(10)
+    assert [seldom.is_due(now_s) for now_s in (100, 105, 50, 55, 60)] == [
+        *(True, False),
+        *(True, False, True),
+    ]

@@ -28,8 +28,9 @@ from schemas.errors import (
 from schemas.frames import PROBLEM_TYPE
 from syncapi import problems
 from syncapi.auth import NotAuthenticated
+from syncapi.faults import Seldom
 from syncapi.negotiation import UnsupportedContent
-from syncapi.problems import PROBLEMS, RETRY_AFTER_S, Seldom, counted, on_error, problem_of
+from syncapi.problems import PROBLEMS, RETRY_AFTER_S, counted, on_error, problem_of
 
 
 def modules(package: ModuleType) -> Iterator[ModuleType]:
@@ -138,11 +139,3 @@ def test_an_outage_is_told_by_a_sentence_now_and_then(
     assert caplog.messages == ["POST /x failed: RetryableError: Cassandra is away."]
     counted(PermanentError("no tables"), "POST %s failed", "/x")
     assert caplog.messages[1].startswith("POST /x failed\nPermanentError: no tables")
-
-
-def test_seldom_is_once_in_its_interval() -> None:
-    seldom = Seldom(10)
-    assert [seldom.is_due(now_s) for now_s in (5, 6, 14.9, 15, 16, 40, 41)] == [
-        *(True, False, False),
-        *(True, False, True, False),
-    ]

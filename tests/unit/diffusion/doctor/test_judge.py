@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import pytest
 
-from diffusion.doctor.facts import Cassandra, Facts, Kafka, Machine, Port, Secrets, Shape
+from diffusion.doctor.facts import Cassandra, Facts, Kafka, Machine, Port, Secrets
 from diffusion.doctor.judge import CLOCK_WARNING_MS, CLOCK_WRONG_MS, Finding, findings
-from schemas.topics import CHANGES, dead_letters
+from schemas.topics import CHANGES, Layout, dead_letters
 
 NOW_MS: Final = 1_700_000_000_000
 WEEK_MS: Final = 7 * 86_400_000
@@ -21,12 +21,12 @@ CONFIG: Final = {
     "min.insync.replicas": "2",
     "unclean.leader.election.enable": "false",
 }
-SHAPE: Final = Shape(16, 3, CONFIG)
-ALONE: Final = Shape(16, 1, CONFIG | {"min.insync.replicas": "1"})
-LETTERS: Final = Shape(
+SHAPE: Final = Layout(16, 3, CONFIG)
+ALONE: Final = Layout(16, 1, CONFIG | {"min.insync.replicas": "1"})
+LETTERS: Final = Layout(
     1, 3, {"cleanup.policy": "delete", "retention.ms": "-1", "min.insync.replicas": "2"}
 )
-LONELY: Final = Shape(1, 1, LETTERS.config | {"min.insync.replicas": "1"})
+LONELY: Final = Layout(1, 1, LETTERS.config | {"min.insync.replicas": "1"})
 
 MACHINE: Final = Machine(ports=(Port("kafka_port", 19_092),), free_bytes=2**40)
 KAFKA: Final = Kafka(
@@ -59,7 +59,7 @@ def changes(**config: str) -> Facts:
     )
 
 
-def shape(found: Shape | None) -> Facts:
+def shape(found: Layout | None) -> Facts:
     return kafka(found={**KAFKA.found, CHANGES.name: found})
 
 
