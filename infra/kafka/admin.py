@@ -88,10 +88,7 @@ class Admin:
 
     def ping(self) -> None:
         """Ask for the cluster's metadata; raises `BrokerUnavailable` when nobody answers."""
-        try:
-            self._client.list_topics(timeout=REQUEST_TIMEOUT_S)
-        except KafkaException as error:
-            raise self._failed(error) from error
+        self.brokers()
 
     def create_topics(self, settings: Settings) -> list[str]:
         """Create the topics that do not exist yet, dead letters too; returns their names."""
