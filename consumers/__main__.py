@@ -18,7 +18,7 @@ from schemas.topics import CHANGES
 
 def main(settings: Settings | None = None) -> None:
     """Run a materializer; raises `DiffusionError` when it cannot start or go on."""
-    memory.keep_threshold()
+    memory.keep_small()
     settings = settings or load()
     own, kafka = settings.materializer, settings.kafka
     session = patiently(lambda: open_session(settings.cassandra))

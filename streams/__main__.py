@@ -15,7 +15,7 @@ from streams import app
 
 def main(settings: Settings | None = None) -> None:
     """Run a stream worker; raises `DiffusionError` when it cannot start."""
-    memory.keep_threshold()
+    memory.keep_small()
     # Before Faust makes a loop: a record costs it a quarter less on this one.
     mode.loop.use("uvloop")
     settings = settings or load()

@@ -20,7 +20,7 @@ log = logging.getLogger("diffusion.api")
 
 def main(settings: Settings | None = None) -> None:
     """Serve until a signal; raises `DiffusionError` when it cannot start."""
-    memory.keep_threshold()
+    memory.keep_small()
     settings = settings or load()
     api = settings.api
     # Before the server: what is wrong with files or store is a sentence, not a failed start-up.

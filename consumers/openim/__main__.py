@@ -19,7 +19,7 @@ from schemas.topics import WRITE_TOPICS
 
 def main(settings: Settings | None = None) -> None:
     """Run a tap; raises `DiffusionError` when it cannot start or go on."""
-    memory.keep_threshold()
+    memory.keep_small()
     settings = settings or load()
     own = settings.openim
     session = patiently(lambda: open_session(settings.cassandra))
