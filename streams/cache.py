@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping
-from itertools import islice
 from typing import Final
 
 from infra.cassandra import conversation_heads, members_by_conversation
@@ -22,7 +21,8 @@ from infra.metrics import stream_cached_conversations, stream_conversation_loads
 from schemas.events import ConversationEvent
 from schemas.heads import Head
 from streams.diffusion import Conversation, needs_members
-from streams.packed import OVERHEAD_BYTES, pack, unpack
+from streams.packed import pack, unpack
+from streams.packed_store import PackedStore
 
 READS_IN_FLIGHT: Final = 32
 """Long member lists read at once."""
@@ -30,10 +30,6 @@ READS_IN_FLIGHT: Final = 32
 MEMBERS_TOGETHER_MAX: Final = 50
 """Lists up to so long are read many at a time: a hundred of them are a page, as one long list may
 be. One after the other, the lists of new chats were half of all that the worker did."""
-
-LET_GO_SHARE: Final = 16
-"""The packed are let go by a sixteenth at a time: the table is a plain one, half the size of an
-ordered one, in which finding the oldest entry means to step over the holes of those before."""
 
 
 class ConversationCache:
@@ -44,13 +40,11 @@ class ConversationCache:
     def __init__(self, session: Session, memberships_max: int, packed_bytes_max: int) -> None:
         self._session = session
         self._memberships_max = memberships_max
-        self._packed_bytes_max = packed_bytes_max
         self._held: OrderedDict[str, Conversation] = OrderedDict()
         self._weights: dict[str, int] = {}
         self._memberships = 0
         self._used: set[str] = set()
-        self._packed: dict[str, bytes] = {}
-        self._packed_bytes = 0
+        self._packed = PackedStore(packed_bytes_max)
         self._drops = 0
 
     def drop(self) -> None:
@@ -59,7 +53,7 @@ class ConversationCache:
         self._weights.clear()
         self._used.clear()
         self._packed.clear()
-        self._memberships = self._packed_bytes = 0
+        self._memberships = 0
         self._drops += 1
         self._tell()
 
@@ -95,8 +89,7 @@ class ConversationCache:
 
     def _recall(self, conversation_id: str) -> Conversation | None:
         held = self._held.get(conversation_id)
-        if held is None and (packed := self._packed.pop(conversation_id, None)) is not None:
-            self._packed_bytes -= _bytes(conversation_id, packed)
+        if held is None and (packed := self._packed.take(conversation_id)) is not None:
             held = unpack(conversation_id, packed)
             # At once: a load that fails or is overtaken must not lose it.
             self._held[conversation_id] = held
@@ -141,14 +134,7 @@ class ConversationCache:
         while self._memberships > self._memberships_max:
             conversation_id, conversation = self._held.popitem(last=False)
             self._memberships -= self._weights.pop(conversation_id)
-            packed = pack(conversation)
-            self._packed[conversation_id] = packed
-            self._packed_bytes += _bytes(conversation_id, packed)
-        while self._packed_bytes > self._packed_bytes_max:
-            count = -(-len(self._packed) // LET_GO_SHARE)
-            for conversation_id in list(islice(self._packed, count)):
-                packed = self._packed.pop(conversation_id)
-                self._packed_bytes -= _bytes(conversation_id, packed)
+            self._packed.put(conversation_id, pack(conversation))
         self._tell()
 
     def _tell(self) -> None:
@@ -172,7 +158,3 @@ def _by_length(
 
 def _weight(conversation: Conversation) -> int:
     return 1 + len(conversation.members or ()) + len(conversation.left)
-
-
-def _bytes(conversation_id: str, packed: bytes) -> int:
-    return len(conversation_id) + len(packed) + OVERHEAD_BYTES

@@ -14,7 +14,6 @@ from infra.cassandra import conversation_heads, members_by_conversation
 from schemas.events import ConversationEvent, MembersJoined, Message, Reconsider
 from schemas.heads import Head, Mode
 from streams.cache import MEMBERS_TOGETHER_MAX, ConversationCache
-from streams.packed import OVERHEAD_BYTES
 from tests.unit.infra.cassandra.support import Cells
 from tests.unit.streams.support import T0, run
 
@@ -249,7 +248,7 @@ def test_the_packed_are_bounded_and_the_oldest_go_first() -> None:
     for number in range(50):
         run(cache.load(asked(message(f"sg_{number}"))))
         cache.trim()
-        assert cache._packed_bytes <= 3_000
+        assert cache._packed.bytes <= 3_000
     cells.reads.clear()
     run(cache.load(asked(message("sg_49"))))
     assert cells.reads == []
@@ -273,9 +272,8 @@ def test_what_is_counted_is_what_is_held(steps: list[tuple[str, int, bool]]) -> 
         held = sum(1 + len(one.members or ()) + len(one.left) for one in cache._held.values())
         assert cache._memberships == held <= 8
         assert cache._weights.keys() == cache._held.keys()
-        sizes = (len(key) + len(one) + OVERHEAD_BYTES for key, one in cache._packed.items())
-        assert cache._packed_bytes == sum(sizes) <= 900
-        assert not cache._held.keys() & cache._packed.keys()
+        assert cache._packed.bytes <= 900
+        assert not any(held_id in cache._packed for held_id in cache._held)
 
 
 def test_short_lists_are_read_together_and_long_ones_one_by_one() -> None:
