@@ -40,7 +40,7 @@ from infra.cassandra.grouping import together
 from infra.cassandra.session import Session
 from infra.cassandra.topic_epochs import Epoch
 from infra.clock import Clock, monotonic_s
-from infra.kafka.config import consumer
+from infra.kafka.config import HEARD, consumer
 from infra.kafka.dead_share import DeadShare
 from infra.kafka.delivery import Delivery
 from infra.kafka.reading import MOVED, behind, usable
@@ -101,7 +101,7 @@ class Materializer:
             settings.kafka.materializer_group,
             settings.materializer.instance_id,
         )
-        self._consumer = (made or Consumer)(options | {"on_commit": self._on_commit})
+        self._consumer = (made or Consumer)(options | HEARD | {"on_commit": self._on_commit})
 
     def run(self, should_stop: Callable[[], bool]) -> None:
         """Work until `should_stop`; raises what cannot be retried, with nothing committed for

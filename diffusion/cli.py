@@ -7,7 +7,6 @@ object on standard output. Imports of what a command needs are inside it, so tha
 
 from __future__ import annotations
 
-import logging
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -24,6 +23,7 @@ from diffusion.openim_commands import openim_tap
 from diffusion.output import DATA, Json, fail, print_json
 from diffusion.settings_command import show_settings
 from diffusion.targets import targets
+from infra import logs
 from schemas.errors import DiffusionError
 
 app = App(
@@ -46,9 +46,7 @@ PROCESSES_HELP = "So many on this machine, each started again when it ends; one 
 
 def main() -> None:
     """Entry point of the console script."""
-    logging.basicConfig(
-        level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    logs.begin_by_environment("diffusion")
     try:
         app()
     except DiffusionError as error:

@@ -186,7 +186,8 @@ def _dead_share(settings: Settings, topic: str) -> DeadShare:
 
 def run(worker: Worker) -> None:
     """Run until a signal; ends the process."""
-    runner = faust.Worker(worker.app, loglevel="WARNING", quiet=True, redirect_stdouts=False)
+    # It would put handlers of its own in place of those of `infra.logs`.
+    runner = faust.Worker(worker.app, override_logging=False, quiet=True, redirect_stdouts=False)
     runner.execute_from_commandline()
 
 

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import sys
 
-from infra import memory
+from infra import logs, memory
 from infra.cassandra.schema import open_session
 from infra.files import FILES_BESIDE_CONNECTIONS, allow_open_files
 from infra.patience import patiently
@@ -22,6 +22,7 @@ def main(settings: Settings | None = None) -> None:
     """Serve until a signal; raises `DiffusionError` when it cannot start."""
     memory.keep_small()
     settings = settings or load()
+    logs.begin("api", settings.log.format, settings.log.level)
     api = settings.api
     # Before the server: what is wrong with files or store is a sentence, not a failed start-up.
     tls = server_context(api)

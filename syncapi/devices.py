@@ -19,7 +19,7 @@ from infra.cassandra.devices_by_user import Device
 from infra.cassandra.session import Session
 from infra.clock import Clock
 from schemas.cursor import Cursor
-from syncapi.faults import Seldom, sentence_of
+from infra.faults import Seldom, sentence_of
 
 log = logging.getLogger("diffusion.api")
 

@@ -26,7 +26,7 @@ from infra.kafka.tail import Tail
 from infra.settings import KafkaSettings
 from schemas.errors import DiffusionError
 from schemas.topics import CHANGES
-from syncapi.faults import Seldom, trace_of
+from infra.faults import Seldom, trace_of
 from syncapi.poke_book import Due, PokeBook
 
 log = logging.getLogger("diffusion.api")

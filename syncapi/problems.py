@@ -37,7 +37,7 @@ from schemas.frames import PROBLEM_TYPE, Problem
 from syncapi.admission import Overloaded, TooManyRequests
 from syncapi.auth import NotAuthenticated, OtherDevice
 from syncapi.connections import TooManyConnections
-from syncapi.faults import Seldom, sentence_of, trace_of
+from infra.faults import Seldom, sentence_of, trace_of
 from syncapi.negotiation import HeaderTooLong, NotAcceptable, UnsupportedContent
 
 log = logging.getLogger("diffusion.api")

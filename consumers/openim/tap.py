@@ -28,7 +28,7 @@ from consumers.openim.outbox import Outbox
 from infra import metrics
 from infra.backlog import LAG_INTERVAL_S, Backlog
 from infra.clock import Clock, monotonic_s
-from infra.kafka.config import guest
+from infra.kafka.config import HEARD, guest
 from infra.kafka.delivery import Delivery
 from infra.kafka.reading import MOVED, behind, usable
 from infra.settings import Settings
@@ -68,7 +68,7 @@ class Tap:
         )
         self._lag_due_s = 0.0
         options = guest(settings.openim, "diffusion-openim-tap")
-        self._consumer = (made or Consumer)(options)
+        self._consumer = (made or Consumer)(options | HEARD)
 
     def run(self, should_stop: Callable[[], bool]) -> None:
         """Work until `should_stop`; raises what ends the program, with nothing committed for it."""

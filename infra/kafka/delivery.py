@@ -11,7 +11,7 @@ from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from infra.kafka.config import DELIVERY_TIMEOUT_MS, producer
+from infra.kafka.config import DELIVERY_TIMEOUT_MS, HEARD, producer
 from infra.settings import KafkaSettings
 from schemas.errors import RetryableError
 
@@ -28,7 +28,7 @@ class Delivery:
     """A producer whose `flush` returns only when everything handed over is in Kafka. One thread."""
 
     def __init__(self, settings: KafkaSettings, client_id: str) -> None:
-        self._producer = Producer(producer(settings, client_id))
+        self._producer = Producer(producer(settings, client_id) | HEARD)
         self._errors: list[str] = []
         self.delivered = 0
 

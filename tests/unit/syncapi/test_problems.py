@@ -28,7 +28,7 @@ from schemas.errors import (
 from schemas.frames import PROBLEM_TYPE
 from syncapi import problems
 from syncapi.auth import NotAuthenticated
-from syncapi.faults import Seldom
+from infra.faults import Seldom
 from syncapi.negotiation import UnsupportedContent
 from syncapi.problems import PROBLEMS, RETRY_AFTER_S, counted, on_error, problem_of
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from schemas.errors import RetryableError
-from syncapi.faults import CAUSES_MAX, Seldom, sentence_of, trace_of
+from infra.faults import CAUSES_MAX, Seldom, sentence_of, trace_of
 
 USER = "user-ann"
 
