@@ -49,6 +49,7 @@ from schemas import dead_letters, topics
 from schemas.codec import decode_change
 from schemas.dead_letters import DeadLetter
 from schemas.errors import DecodeError, NewerRecordError, PermanentError, RetryableError
+from schemas.trace_context import LINKS_MAX, Collected, TraceContext, contexts_of
 from schemas.versions import version_of, window_start
 
 log = logging.getLogger("diffusion.materializer")
@@ -137,8 +138,11 @@ class Materializer:
         appended_ms = [message.timestamp()[1] for message in good]
         self._backlog.took(min(appended_ms))
         fold, dead = Fold(), list[DeadLetter]()
+        contexts = Collected(LINKS_MAX)
         for message in good:
             self._add(fold, message, dead)
+            if (headers := message.headers()) is not None:
+                contexts.extend(contexts_of(headers))
         self._dead_share.add(len(good) - len(dead), [one.reason for one in dead])
         self._put_aside(dead)
         reached = _last_offsets(good)
@@ -152,6 +156,7 @@ class Materializer:
             max(0, self._clock() - min(appended_ms)) / 1_000
         )
         metrics.materializer_batch_seconds.observe(monotonic_s() - started)
+        _say(good, fold, dead, contexts.found())
 
     def _add(self, fold: Fold, message: Message, dead: list[DeadLetter]) -> None:
         partition, offset = message.partition() or 0, message.offset() or 0
@@ -267,6 +272,30 @@ class Materializer:
         written = len(fold.rows) + len(fold.modules)
         metrics.materializer_coalesced.inc(max(0, fold.marks - written))
         metrics.materializer_batch_records.observe(len(good))
+
+
+def _say(
+    good: Sequence[Message],
+    fold: Fold,
+    dead: Sequence[DeadLetter],
+    contexts: Sequence[TraceContext],
+) -> None:
+    """A line for each batch with correlation ids, where INFO is logged; for others, where DEBUG."""
+    level = logging.INFO if contexts else logging.DEBUG
+    if not log.isEnabledFor(level):
+        return
+    last = good[-1]
+    told = {
+        "topic": topics.CHANGES.name,
+        "partition": last.partition(),
+        "offset": last.offset(),
+        "records": len(good),
+        "marks": fold.marks,
+        "rows": len(fold.rows),
+        "dead_letters": len(dead),
+        "trace_ids": [one.trace_id for one in contexts],
+    }
+    log.log(level, "a batch is applied", extra=told)
 
 
 def _last_offsets(messages: Sequence[Message]) -> dict[int, tuple[int, int]]:

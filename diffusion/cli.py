@@ -23,6 +23,7 @@ from diffusion.openim_commands import openim_tap
 from diffusion.output import DATA, Json, fail, print_json
 from diffusion.settings_command import show_settings
 from diffusion.targets import targets
+from diffusion.trace_command import trace
 from infra import logs
 from schemas.errors import DiffusionError
 
@@ -39,6 +40,7 @@ app.command(fuzz)
 app.command(import_, name="import")
 app.command(show_settings, name="settings")
 app.command(targets)
+app.command(trace)
 app.command(openim_tap, name="openim-tap")
 
 PROCESSES_HELP = "So many on this machine, each started again when it ends; one a core is best."

@@ -17,7 +17,13 @@ import importlib.util
 import logging
 import os
 import tempfile
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterator, Sequence
+from collections.abc import (
+    AsyncIterable,
+    Awaitable,
+    Callable,
+    Iterator,
+    Sequence,
+)
 from typing import Any, Final, cast
 
 import faust
@@ -37,6 +43,7 @@ from infra.standing import Standing
 from infra.standstill import Done, Watchdog
 from schemas import topics
 from schemas.errors import PermanentError, RetryableError
+from schemas.trace_context import contexts_of
 from streams.activity import Costs
 from streams.ahead import Ahead
 from streams.cache import ConversationCache
@@ -350,6 +357,7 @@ def _record(event: EventT[bytes]) -> SourceRecord:
         offset=message.offset,
         at_ms=int(message.timestamp * 1_000) if message.timestamp else now_ms(),
         value=message.value,
+        contexts=contexts_of(message.headers) if message.headers else (),
     )
 
 

@@ -19,6 +19,7 @@ from syncapi.admission import Gate
 from syncapi.answers import answered
 from syncapi.negotiation import Agreement, agree
 from syncapi.problems import Refusal, refusal_of
+from syncapi.request_ids import REQUEST_ID, asked_id
 from syncapi.service import SyncService
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ _TYPES: Final = {form: (b"content-type", form.value.encode()) for form in Format
 _CODINGS: Final = {
     coding: (b"content-encoding", coding.token.encode()) for coding in Coding if coding
 }
+
+_REQUEST_ID: Final = REQUEST_ID.lower().encode()
 
 # Looked up once.
 _request_bytes = metrics.api_request_bytes.labels("http")
@@ -54,7 +57,8 @@ class SyncRoute:
         try:
             headers, body = await self._answer(scope, receive)
         except Exception as error:  # noqa: BLE001  # whatever it is, the client gets an answer
-            await refuse(send, refusal_of("POST", scope["path"], error))
+            asked = _request_id(scope["headers"])
+            await refuse(send, refusal_of("POST", scope["path"], error, asked))
         else:
             await _send(send, 200, headers, body)
 
@@ -72,7 +76,15 @@ class SyncRoute:
             answer = await answered(self._service, identity, request)
         finally:
             self._gate.leave(identity.user_id)
-        return _written(answer, agreement)
+        written = _written(answer, agreement)
+        if (asked := _request_id(headers)) is not None:
+            written[0].append((_REQUEST_ID, asked.encode()))
+        return written
+
+
+def _request_id(headers: Any) -> str | None:
+    """The id that an answer is to have, whatever it is."""
+    return asked_id(headers)
 
 
 async def refuse(send: Send, refusal: Refusal) -> None:

@@ -2,8 +2,8 @@
 Prometheus'.
 
 The lock of the image is not solved anew: it is those lines of `requirements.lock` that the extras
-`server` and `tracing` reach, so the image runs what the tests run. What is reached is asked of the packages
-that are installed; pip refuses to install the image's lock if one is missing in it.
+`server` and `tracing` reach, so the image runs what the tests run. What is reached is asked of the
+packages that are installed; pip refuses to install the image's lock if one is missing in it.
 """
 
 from __future__ import annotations

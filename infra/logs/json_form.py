@@ -41,6 +41,6 @@ class JsonForm(OrjsonFormatter):
         """Keep what may be written."""
         return {name: value for name, value in log_data.items() if name in _WRITTEN}
 
-    def formatException(self, ei: ExcInfo) -> str:  # type: ignore[override]  # noqa: N802
+    def formatException(self, ei: ExcInfo) -> str:  # noqa: N802  # logging's name
         """Write an exception, as one text."""
         return exception_of(ei)

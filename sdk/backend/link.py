@@ -16,6 +16,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from schemas.errors import DiffusionError, PermanentError, RetryableError
 from schemas.records import Record
+from schemas.trace_context import headers_of
 
 QUEUE_FULL_POLL_S: Final = 0.05
 """Wait for room in librdkafka's queue before trying the same record again."""
@@ -95,6 +96,8 @@ class Link:
         """Give a record to librdkafka; blocks while its queue is full, unless `closing` is set."""
         topic, count, value = record.place.topic, len(record.values), record.value()
         reported = partial(self._delivery, topic, record.generation, count)
+        headers = headers_of(record.contexts)
+        more: dict[str, Any] = {"headers": headers} if headers else {}
         reason = "the producer was closed before Kafka's client had room for it"
         while not self.closing:
             try:
@@ -104,6 +107,7 @@ class Link:
                     key=record.key,
                     partition=record.place.partition,
                     on_delivery=reported,
+                    **more,
                 )
             except BufferError:
                 self.poll(QUEUE_FULL_POLL_S)
