@@ -33,7 +33,7 @@ from confluent_kafka import (
 
 from consumers import statements
 from consumers.coalesce import Fold
-from infra import metrics
+from infra import metrics, tracing
 from infra.backlog import LAG_INTERVAL_S, Backlog
 from infra.cassandra import log_positions
 from infra.cassandra.grouping import together
@@ -131,18 +131,26 @@ class Materializer:
 
     def apply(self, messages: Sequence[Message]) -> None:
         """Apply one batch and commit it."""
-        started = monotonic_s()
         good = [message for message in messages if usable(message, "the materializer")]
         if not good:
             return
+        contexts = _contexts(good)
+        about: dict[str, tracing.Value] = {
+            "messaging.system": "kafka",
+            "messaging.operation.type": "process",
+            "messaging.destination.name": topics.CHANGES.name,
+            "messaging.batch.message_count": len(good),
+        }
+        with tracing.spans().batch(f"apply {topics.CHANGES.name}", contexts, about):
+            self._apply(good, contexts)
+
+    def _apply(self, good: Sequence[Message], contexts: Sequence[TraceContext]) -> None:
+        started = monotonic_s()
         appended_ms = [message.timestamp()[1] for message in good]
         self._backlog.took(min(appended_ms))
         fold, dead = Fold(), list[DeadLetter]()
-        contexts = Collected(LINKS_MAX)
         for message in good:
             self._add(fold, message, dead)
-            if (headers := message.headers()) is not None:
-                contexts.extend(contexts_of(headers))
         self._dead_share.add(len(good) - len(dead), [one.reason for one in dead])
         self._put_aside(dead)
         reached = _last_offsets(good)
@@ -156,7 +164,8 @@ class Materializer:
             max(0, self._clock() - min(appended_ms)) / 1_000
         )
         metrics.materializer_batch_seconds.observe(monotonic_s() - started)
-        _say(good, fold, dead, contexts.found())
+        _say(good, fold, dead, contexts)
+        tracing.spans().note({"diffusion.marks": fold.marks, "diffusion.rows": len(fold.rows)})
 
     def _add(self, fold: Fold, message: Message, dead: list[DeadLetter]) -> None:
         partition, offset = message.partition() or 0, message.offset() or 0
@@ -272,6 +281,15 @@ class Materializer:
         written = len(fold.rows) + len(fold.modules)
         metrics.materializer_coalesced.inc(max(0, fold.marks - written))
         metrics.materializer_batch_records.observe(len(good))
+
+
+def _contexts(messages: Sequence[Message]) -> tuple[TraceContext, ...]:
+    """Of the writes that a batch was made of, where they have one."""
+    found = Collected(LINKS_MAX)
+    for message in messages:
+        if (headers := message.headers()) is not None:
+            found.extend(contexts_of(headers))
+    return found.found()
 
 
 def _say(

@@ -25,6 +25,7 @@ from infra.api_settings import ApiSettings
 from infra.openim_settings import OpenimSettings
 from infra.section import Port, Section
 from infra.security_settings import CassandraSecurity, KafkaSecurity, free_options
+from infra.tracing import TracingSettings
 from schemas.errors import PermanentError
 from schemas.limits import PARTITIONS_MAX
 
@@ -273,6 +274,7 @@ class Settings(BaseSettings):
     materializer: MaterializerSettings = MaterializerSettings()
     api: ApiSettings = ApiSettings()
     openim: OpenimSettings = OpenimSettings()
+    tracing: TracingSettings = TracingSettings()
     local: LocalSettings = LocalSettings()
 
     @classmethod

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from msgspec import Struct
 
-from infra import metrics
+from infra import metrics, tracing
 from infra.cassandra.topic_epochs import Epoch
 from infra.clock import Clock, monotonic_s
 from infra.kafka.dead_share import DeadShare
@@ -21,7 +21,7 @@ from schemas.changes import Change, MessageChange, ModuleChange
 from schemas.codec import CONVERSATION_EVENTS, USER_EVENTS, EventDecoder
 from schemas.dead_letters import DeadLetter, letter
 from schemas.events import ConversationEvent, UserEvent
-from schemas.trace_context import TraceContext, place
+from schemas.trace_context import LINKS_MAX, TraceContext, few, place
 from schemas.versions import stamp_of, version_of
 from streams.cache import ConversationCache
 from streams.diffusion import Diffusion
@@ -76,6 +76,15 @@ class Pipeline(Generic[E]):
         """Do all that these records ask for. Raises what the sink raises, and `TooManyDead` before
         anything is done; nothing is half counted.
         """
+        spans = tracing.spans()
+        if not spans.on:
+            await self._process(records)
+            return
+        contexts = few((one for record in records for one in record.contexts), LINKS_MAX)
+        with spans.batch(f"diffuse {records[0].topic}", contexts, _about(records)):
+            await self._process(records)
+
+    async def _process(self, records: Sequence[SourceRecord]) -> None:
         started = monotonic_s()
         stamped: list[Stamped[E]] = []
         dead: list[DeadLetter] = []
@@ -93,6 +102,13 @@ class Pipeline(Generic[E]):
         await self._sink.apply(effects, dead)
         _count(stamped, effects, dead)
         _say(records, stamped, effects, dead, written)
+        tracing.spans().note(
+            {
+                "diffusion.events": len(stamped),
+                "diffusion.changes": len(effects.changes),
+                "diffusion.dead_letters": len(dead),
+            }
+        )
         metrics.stream_batch_records.observe(len(records))
         metrics.stream_batch_seconds.observe(monotonic_s() - started)
 
@@ -227,6 +243,16 @@ def _count(stamped: Sequence[Stamped[Any]], effects: Effects, dead: Sequence[Dea
         metrics.stream_mode_switches.labels(head.mode.name.lower(), head.mode_reason.value).inc()
     for one in dead:
         metrics.stream_dead_letters.labels(one.topic).inc()
+
+
+def _about(records: Sequence[SourceRecord]) -> dict[str, tracing.Value]:
+    """What a span says of a batch before it is worked on."""
+    return {
+        "messaging.system": "kafka",
+        "messaging.operation.type": "process",
+        "messaging.destination.name": records[0].topic,
+        "messaging.batch.message_count": len(records),
+    }
 
 
 def _say(

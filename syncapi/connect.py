@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 from litestar import WebSocket, websocket
 from msgspec.structs import replace
 
-from infra import metrics
+from infra import metrics, tracing
 from infra.clock import now_ms
 from schemas.encoding import Coding, Format, encode
 from schemas.errors import DiffusionError
@@ -170,7 +170,8 @@ async def _answer(
     connection: Connection, request_id: int, request: SyncRequest, form: Form, desk: Desk
 ) -> None:
     try:
-        told = ServerFrame(id=request_id, answer=await desk.answer(request))
+        with tracing.spans().request("sync over a connection"):
+            told = ServerFrame(id=request_id, answer=await desk.answer(request))
     except Exception as error:  # noqa: BLE001  # whatever it is, the client gets an answer
         told = ServerFrame(id=request_id, problem=_told(error))
     await connection.send(told, form)

@@ -7,10 +7,11 @@ every transport, so that nothing is left for a framework to validate, inject or 
 
 from __future__ import annotations
 
+import logging
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from infra import metrics
+from infra import metrics, tracing
 from schemas.encoding import Coding, Format, compress, decode_request, decompress, encode, shrink
 from schemas.errors import TooLargeError, UnreadableError
 from schemas.limits import REQUEST_BYTES_MAX
@@ -24,6 +25,8 @@ from syncapi.service import SyncService
 
 if TYPE_CHECKING:
     from litestar.types import Receive, Scope, Send
+
+log = logging.getLogger("diffusion.api")
 
 SYNC_PATH: Final = "/v1/sync"
 
@@ -79,12 +82,17 @@ class SyncRoute:
         written = _written(answer, agreement)
         if (asked := _request_id(headers)) is not None:
             written[0].append((_REQUEST_ID, asked.encode()))
+            told = {"request_id": asked, "answer": answer.path, "status": 200}
+            log.info("a sync is answered", extra=told)
         return written
 
 
 def _request_id(headers: Any) -> str | None:
-    """The id that an answer is to have, whatever it is."""
-    return asked_id(headers)
+    """The id that an answer is to have, whatever it is: none, if nobody would look for it."""
+    asked = asked_id(headers)
+    if asked is None and (context := tracing.spans().context()) is not None:
+        return context.trace_id
+    return asked
 
 
 async def refuse(send: Send, refusal: Refusal) -> None:

@@ -16,7 +16,7 @@ from infra.faults import trace_of
 FIELDS: Final = (
     *("topic", "partition", "offset"),
     *("records", "events", "changes", "marks", "rows", "dead_letters"),
-    *("seconds", "status", "trace_id", "trace_ids", "request_id", "left_out"),
+    *("seconds", "status", "trace_id", "trace_ids", "request_id", "answer", "left_out"),
 )
 """What may stand in a line beside its message, as `extra` of the call. None of them can name a user
 or a conversation; what is not here is not written, whoever hands it over."""
