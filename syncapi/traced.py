@@ -50,11 +50,10 @@ def traced(app: Any) -> Any:
 
 def is_sync(scope: Any) -> bool:
     """Whether it is a sync over HTTP."""
-    return (
-        scope["type"] == "http"
-        and scope["method"] == "POST"
-        and scope["path"].rstrip("/") == SYNC_PATH
-    )
+    if scope["type"] != "http" or scope["method"] != "POST":
+        return False
+    path: str = scope["path"]
+    return path.rstrip("/") == SYNC_PATH
 
 
 def shown(scope: Any) -> dict[str, Any]:
