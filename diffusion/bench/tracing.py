@@ -28,7 +28,6 @@ from diffusion.bench.measure import cpu_ms, machine
 from diffusion.bench.raw_http import Connection
 from diffusion.bench.raw_sync import ask, sync_bytes
 from diffusion.console import Console
-from diffusion.migrate import migrate
 from diffusion.processes import Child, Processes
 from diffusion.system import System, environment_of, running, wait_ready
 from diffusion.writing import producer_for
@@ -128,7 +127,6 @@ def run(settings: Settings, rounds: int, seed: int, console: Console) -> Outcome
     wrong: list[str] = []
     with stage.own(settings, console) as (used, folder), collector() as taken:
         asked = _asked(used, folder, seed, console)
-        migrate(used, console.say)
         with console.progress("each way in turns", total=2 * rounds * len(WAYS)) as update:
             number = itertools.count()
             for _ in range(rounds):
@@ -193,9 +191,7 @@ def _asked(settings: Settings, folder: Path, seed: int, console: Console) -> _As
         settings, logs=folder, stream_workers=1, materializers=1, report=console.say
     ) as system:
         users = [str(6_000_000_000 + seed * USERS + number) for number in range(USERS)]
-        told = [
-            frozenset(ids.one_to_one(user, _peer(user, n)) for n in range(CHATS)) for user in users
-        ]
+        told = [frozenset(_chats(user)) for user in users]
         _write(system, users, 1)
         cursors = asyncio.run(_cursors(system, users))
         _write(system, users, 2)
@@ -204,6 +200,10 @@ def _asked(settings: Settings, folder: Path, seed: int, console: Console) -> _As
         for user, cursor in zip(users, cursors, strict=True)
     ]
     return requests, told
+
+
+def _chats(user: str) -> Iterator[str]:
+    return (ids.one_to_one(user, _peer(user, number)) for number in range(CHATS))
 
 
 def _peer(user: str, number: int) -> str:
@@ -243,12 +243,10 @@ def _sync(way: Way, settings: Settings, asked: _Asked, folder: Path) -> tuple[_T
     with Processes() as processes:
         processes.start(Child("api", ("api",), variables, folder / "api.log", f"{url}/metrics"))
         wait_ready(url, processes)
-        children.run(throughput.load, api.host, api.port, *asked)  # it prepares, and warms up
         before_ms = cpu_ms(processes.pid("api"))
-        before = processes.counted("diffusion_api_syncs_total")
         loaded, _ = children.run(throughput.load, api.host, api.port, *asked)
         spent_ms = cpu_ms(processes.pid("api")) - before_ms
-        answered = processes.counted("diffusion_api_syncs_total") - before
+        answered = processes.counted("diffusion_api_syncs_total")
     return _Turn(spent_ms / answered, loaded.requests_per_second), loaded.wrong
 
 
