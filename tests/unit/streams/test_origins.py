@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+import pytest
+
+from infra.logs.forms import ConsoleForm
+from infra.logs.json_form import JsonForm
 from schemas import topics
 from schemas.codec import encode_event, join_events
 from schemas.events import MembersJoined, Message, ModuleChanged, Read
@@ -78,3 +83,26 @@ def test_both_are_bounded() -> None:
     many = [Written((context(n),), f"t/0/{n}", frozenset({"sg_1"})) for n in range(1, 1_000)]
     assert len(by_key(many)["sg_1"]) == CONTEXTS_MAX
     assert len(of_batch(many)) == LINKS_MAX
+
+
+@pytest.mark.parametrize("level", ["INFO", "DEBUG"])
+def test_the_line_of_a_batch_has_its_ids_and_names_nobody(
+    caplog: pytest.LogCaptureFixture, level: str
+) -> None:
+    user, room, one = "user-7f3a9c51", "sg_conv-c4d19a3e", context(1)
+    value = encode_event(Message(room, 1, user, T0, (user,)))
+    with caplog.at_level(level, "diffusion.streams"):
+        run(conversations(Kept()).process([record(CONVERSATIONS, 6, value)]))
+        run(conversations(Kept()).process([record(CONVERSATIONS, 7, value, one)]))
+    lines = [json.loads(JsonForm("stream-worker").format(record)) for record in caplog.records]
+    assert [line["trace_ids"] for line in lines] == [[]] * (level == "DEBUG") + [[one.trace_id]]
+    assert (lines[-1]["topic"], lines[-1]["partition"], lines[-1]["offset"]) == (
+        CONVERSATIONS,
+        5,
+        7,
+    )
+    assert (lines[-1]["records"], lines[-1]["events"]) == (1, 1)
+    for form in (JsonForm("stream-worker"), ConsoleForm()):
+        said = "".join(map(form.format, caplog.records))
+        assert user not in said
+        assert room not in said
