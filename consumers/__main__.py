@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from consumers.materializer import Materializer
-from infra import epochs, memory, metrics, probes, signals
+from infra import epochs, memory, metrics, probes, signals, telling
 from infra.cassandra.schema import open_session
 from infra.clock import now_ms
 from infra.kafka.admin import Admin
@@ -20,6 +20,7 @@ def main(settings: Settings | None = None) -> None:
     """Run a materializer; raises `DiffusionError` when it cannot start or go on."""
     memory.keep_small()
     settings = settings or load()
+    telling.begin("materializer", settings)
     own, kafka = settings.materializer, settings.kafka
     session = patiently(lambda: open_session(settings.cassandra))
     epoch = patiently(lambda: epochs.ensure_change_log(settings, session, Admin(kafka)))

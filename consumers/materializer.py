@@ -33,14 +33,14 @@ from confluent_kafka import (
 
 from consumers import statements
 from consumers.coalesce import Fold
-from infra import metrics
+from infra import metrics, tracing
 from infra.backlog import LAG_INTERVAL_S, Backlog
 from infra.cassandra import log_positions
 from infra.cassandra.grouping import together
 from infra.cassandra.session import Session
 from infra.cassandra.topic_epochs import Epoch
 from infra.clock import Clock, monotonic_s
-from infra.kafka.config import consumer
+from infra.kafka.config import HEARD, consumer
 from infra.kafka.dead_share import DeadShare
 from infra.kafka.delivery import Delivery
 from infra.kafka.reading import MOVED, behind, usable
@@ -49,6 +49,7 @@ from schemas import dead_letters, topics
 from schemas.codec import decode_change
 from schemas.dead_letters import DeadLetter
 from schemas.errors import DecodeError, NewerRecordError, PermanentError, RetryableError
+from schemas.trace_context import LINKS_MAX, Collected, TraceContext, contexts_of
 from schemas.versions import version_of, window_start
 
 log = logging.getLogger("diffusion.materializer")
@@ -101,7 +102,7 @@ class Materializer:
             settings.kafka.materializer_group,
             settings.materializer.instance_id,
         )
-        self._consumer = (made or Consumer)(options | {"on_commit": self._on_commit})
+        self._consumer = (made or Consumer)(options | HEARD | {"on_commit": self._on_commit})
 
     def run(self, should_stop: Callable[[], bool]) -> None:
         """Work until `should_stop`; raises what cannot be retried, with nothing committed for
@@ -130,10 +131,21 @@ class Materializer:
 
     def apply(self, messages: Sequence[Message]) -> None:
         """Apply one batch and commit it."""
-        started = monotonic_s()
         good = [message for message in messages if usable(message, "the materializer")]
         if not good:
             return
+        contexts = _contexts(good)
+        about: dict[str, tracing.Value] = {
+            "messaging.system": "kafka",
+            "messaging.operation.type": "process",
+            "messaging.destination.name": topics.CHANGES.name,
+            "messaging.batch.message_count": len(good),
+        }
+        with tracing.spans().batch(f"apply {topics.CHANGES.name}", contexts, about):
+            self._apply(good, contexts)
+
+    def _apply(self, good: Sequence[Message], contexts: Sequence[TraceContext]) -> None:
+        started = monotonic_s()
         appended_ms = [message.timestamp()[1] for message in good]
         self._backlog.took(min(appended_ms))
         fold, dead = Fold(), list[DeadLetter]()
@@ -152,6 +164,8 @@ class Materializer:
             max(0, self._clock() - min(appended_ms)) / 1_000
         )
         metrics.materializer_batch_seconds.observe(monotonic_s() - started)
+        _say(good, fold, dead, contexts)
+        tracing.spans().note({"diffusion.marks": fold.marks, "diffusion.rows": len(fold.rows)})
 
     def _add(self, fold: Fold, message: Message, dead: list[DeadLetter]) -> None:
         partition, offset = message.partition() or 0, message.offset() or 0
@@ -267,6 +281,39 @@ class Materializer:
         written = len(fold.rows) + len(fold.modules)
         metrics.materializer_coalesced.inc(max(0, fold.marks - written))
         metrics.materializer_batch_records.observe(len(good))
+
+
+def _contexts(messages: Sequence[Message]) -> tuple[TraceContext, ...]:
+    """Of the writes that a batch was made of, where they have one."""
+    found = Collected(LINKS_MAX)
+    for message in messages:
+        if (headers := message.headers()) is not None:
+            found.extend(contexts_of(headers))
+    return found.found()
+
+
+def _say(
+    good: Sequence[Message],
+    fold: Fold,
+    dead: Sequence[DeadLetter],
+    contexts: Sequence[TraceContext],
+) -> None:
+    """A line for each batch with correlation ids, where INFO is logged; for others, where DEBUG."""
+    level = logging.INFO if contexts else logging.DEBUG
+    if not log.isEnabledFor(level):
+        return
+    last = good[-1]
+    told = {
+        "topic": topics.CHANGES.name,
+        "partition": last.partition(),
+        "offset": last.offset(),
+        "records": len(good),
+        "marks": fold.marks,
+        "rows": len(fold.rows),
+        "dead_letters": len(dead),
+        "trace_ids": [one.trace_id for one in contexts],
+    }
+    log.log(level, "a batch is applied", extra=told)
 
 
 def _last_offsets(messages: Sequence[Message]) -> dict[int, tuple[int, int]]:

@@ -7,7 +7,6 @@ object on standard output. Imports of what a command needs are inside it, so tha
 
 from __future__ import annotations
 
-import logging
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -24,6 +23,8 @@ from diffusion.openim_commands import openim_tap
 from diffusion.output import DATA, Json, fail, print_json
 from diffusion.settings_command import show_settings
 from diffusion.targets import targets
+from diffusion.trace_command import trace
+from infra import logs
 from schemas.errors import DiffusionError
 
 app = App(
@@ -39,6 +40,7 @@ app.command(fuzz)
 app.command(import_, name="import")
 app.command(show_settings, name="settings")
 app.command(targets)
+app.command(trace)
 app.command(openim_tap, name="openim-tap")
 
 PROCESSES_HELP = "So many on this machine, each started again when it ends; one a core is best."
@@ -46,9 +48,7 @@ PROCESSES_HELP = "So many on this machine, each started again when it ends; one 
 
 def main() -> None:
     """Entry point of the console script."""
-    logging.basicConfig(
-        level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    logs.begin_by_environment("diffusion")
     try:
         app()
     except DiffusionError as error:

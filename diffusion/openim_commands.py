@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from diffusion.output import say_why
 from infra.ending import EXIT_RESTART
 from schemas.errors import RetryableError
 
@@ -19,5 +20,5 @@ def openim_tap() -> None:
     try:
         run()
     except RetryableError as error:
-        sys.stderr.write(f"{error}\n")
+        say_why(str(error))
         sys.exit(EXIT_RESTART)

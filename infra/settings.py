@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from tomllib import TOMLDecodeError
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
@@ -25,6 +25,7 @@ from infra.api_settings import ApiSettings
 from infra.openim_settings import OpenimSettings
 from infra.section import Port, Section
 from infra.security_settings import CassandraSecurity, KafkaSecurity, free_options
+from infra.tracing import TracingSettings
 from schemas.errors import PermanentError
 from schemas.limits import PARTITIONS_MAX
 
@@ -86,12 +87,24 @@ class CassandraSettings(CassandraSecurity):
 
 
 class LogSettings(Section):
-    """The change log: how long it reaches back, and how coarse its windows are."""
+    """The change log: how long it reaches back, and how coarse its windows are. And, under the same
+    word, what the programs log.
+    """
 
     retention_hours: float = Field(default=168.0, gt=0, le=8_760)
     """A device away for longer is corrected in full. A week covers a holiday without the phone."""
     window_minutes: float = Field(default=10.0, gt=0, le=1_440)
     """Fixed per epoch. A busy conversation costs one row a window, not one a message."""
+    format: Literal["console", "json"] = "console"
+    """How the programs log: lines for a person, or one JSON object a line (docs/tracing.md)."""
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "WARNING"
+    """What they log: this and worse. Libraries are never heard below INFO, where they would name
+    users."""
+
+    @field_validator("level", mode="before")
+    @classmethod
+    def _level_in_any_case(cls, level: Any) -> Any:
+        return level.upper() if isinstance(level, str) else level
 
     @property
     def retention_ms(self) -> int:
@@ -261,6 +274,7 @@ class Settings(BaseSettings):
     materializer: MaterializerSettings = MaterializerSettings()
     api: ApiSettings = ApiSettings()
     openim: OpenimSettings = OpenimSettings()
+    tracing: TracingSettings = TracingSettings()
     local: LocalSettings = LocalSettings()
 
     @classmethod

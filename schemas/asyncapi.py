@@ -22,6 +22,7 @@ from schemas.json_schema import one_line
 from schemas.limits import EVENTS_PER_RECORD_MAX
 from schemas.record_version import OLDEST
 from schemas.topics import TopicSpec
+from schemas.trace_context import HEADER, SOURCE_HEADER
 
 ASYNCAPI_VERSION: Final = "3.0.0"
 _BINDING_VERSION: Final = "0.5.0"
@@ -31,7 +32,9 @@ _DESCRIPTION: Final = (
     "An IM backend writes what happens to the two write topics; write-diffusion tells devices "
     "what changed. Partition by murmur2 of the UTF-8 of the key, as Java's clients do. A reader "
     "passes by fields that it does not know. The version of a record is its field `v`; without "
-    f"one it is {OLDEST}."
+    f"one it is {OLDEST}. A record may have headers `{HEADER}` (W3C Trace Context), the "
+    "correlation ids of its writes; change records then have them too, each with a "
+    f"`{SOURCE_HEADER}`, the place of its source record."
 )
 
 

@@ -24,6 +24,8 @@ class Problem(Struct, frozen=True, omit_defaults=True):
 
     `reason` says in one word why a token was refused (`schemas.protocol.Reason`); `supported` names
     the protocol versions, when the one asked for is unknown; `retry_after_ms` is how long to wait.
+    `request_id` is under which the server's log has it: the trace id of the request's `traceparent`
+    header, or one of the server's own.
     """
 
     status: int
@@ -33,6 +35,7 @@ class Problem(Struct, frozen=True, omit_defaults=True):
     reason: str | None = None
     supported: tuple[int, ...] | None = None
     retry_after_ms: int | None = None
+    request_id: str | None = None
 
 
 class ClientFrame(Struct, frozen=True, omit_defaults=True):

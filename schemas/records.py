@@ -13,6 +13,7 @@ from typing import Final
 
 from schemas.codec import join_events
 from schemas.limits import EVENT_RECORD_BYTES_MAX, EVENTS_PER_RECORD_MAX
+from schemas.trace_context import Collected, TraceContext
 
 FRAME_BYTES: Final = 1
 """An array of n events is their bytes, n - 1 commas, two brackets: one more than `bytes_held`."""
@@ -40,6 +41,8 @@ class Record:
     values: Sequence[bytes]
     generation: int
     bytes_held: int
+    contexts: tuple[TraceContext, ...] = ()
+    """Of what wrote it, where that has one."""
 
     def value(self) -> bytes:
         """Join the events to the bytes that are sent."""
@@ -49,7 +52,7 @@ class Record:
 class _Open:
     """A record that still takes events."""
 
-    __slots__ = ("bytes_held", "due_at_s", "generation", "key", "values")
+    __slots__ = ("bytes_held", "contexts", "due_at_s", "generation", "key", "values")
 
     def __init__(self, key: str, due_at_s: float, generation: int) -> None:
         self.key: str | None = key
@@ -57,10 +60,12 @@ class _Open:
         self.generation = generation
         self.values: list[bytes] = []
         self.bytes_held = 0
+        self.contexts: Collected | None = None
 
     def seal(self, place: Place) -> Record:
         key = None if self.key is None else self.key.encode()
-        return Record(place, key, self.values, self.generation, self.bytes_held)
+        contexts = () if self.contexts is None else self.contexts.found()
+        return Record(place, key, self.values, self.generation, self.bytes_held, contexts)
 
 
 class Batcher:
@@ -87,7 +92,14 @@ class Batcher:
         self._open: dict[Place, _Open] = {}
 
     def add(
-        self, place: Place, key: str, value: bytes, *, generation: int, now_s: float
+        self,
+        place: Place,
+        key: str,
+        value: bytes,
+        *,
+        generation: int,
+        now_s: float,
+        context: TraceContext | None = None,
     ) -> list[Record]:
         """Add an event; returns the records that this sealed, in order (none, one or two)."""
         sealed: list[Record] = []
@@ -100,6 +112,10 @@ class Batcher:
             record = self._open[place] = _Open(key, now_s + self._linger_s, generation)
         if record.key != key:
             record.key = None
+        if context is not None:
+            if record.contexts is None:
+                record.contexts = Collected()
+            record.contexts.add(context)
         record.values.append(value)
         record.bytes_held += size
         full = record.bytes_held + FRAME_BYTES >= self._bytes_max

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mode.loop
 
-from infra import epochs, memory, probes
+from infra import epochs, memory, probes, telling
 from infra.cassandra.schema import open_session
 from infra.kafka.admin import Admin
 from infra.metrics import Program
@@ -19,6 +19,7 @@ def main(settings: Settings | None = None) -> None:
     # Before Faust makes a loop: a record costs it a quarter less on this one.
     mode.loop.use("uvloop")
     settings = settings or load()
+    telling.begin("stream-worker", settings)
     stream, kafka = settings.stream, settings.kafka
     session = patiently(lambda: open_session(settings.cassandra))
     found = patiently(lambda: epochs.ensure_all(settings, session, Admin(kafka)))

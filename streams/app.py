@@ -37,6 +37,7 @@ from infra.standing import Standing
 from infra.standstill import Done, Watchdog
 from schemas import topics
 from schemas.errors import PermanentError, RetryableError
+from schemas.trace_context import contexts_of
 from streams.activity import Costs
 from streams.ahead import Ahead
 from streams.cache import ConversationCache
@@ -186,7 +187,8 @@ def _dead_share(settings: Settings, topic: str) -> DeadShare:
 
 def run(worker: Worker) -> None:
     """Run until a signal; ends the process."""
-    runner = faust.Worker(worker.app, loglevel="WARNING", quiet=True, redirect_stdouts=False)
+    # It would put handlers of its own in place of those of `infra.logs`.
+    runner = faust.Worker(worker.app, override_logging=False, quiet=True, redirect_stdouts=False)
     runner.execute_from_commandline()
 
 
@@ -349,6 +351,7 @@ def _record(event: EventT[bytes]) -> SourceRecord:
         offset=message.offset,
         at_ms=int(message.timestamp * 1_000) if message.timestamp else now_ms(),
         value=message.value,
+        contexts=contexts_of(message.headers) if message.headers else (),
     )
 
 

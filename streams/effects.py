@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from schemas.changes import Change
 from schemas.events import DiffusionOverride
 from schemas.heads import Activity, Head
+from schemas.trace_context import Origin
 
 
 @dataclass(slots=True)
@@ -35,6 +36,8 @@ class Effects:
     closed: dict[str, Head] = field(default_factory=dict)
     activities: dict[str, Activity] = field(default_factory=dict)
     """Conversation -> its activity as of the last event of the batch."""
+    origins: dict[int, tuple[Origin, ...]] = field(default_factory=dict)
+    """Place in `changes` -> the writes that it tells of, of changes whose writes have an id."""
     saved_marks: int = 0
     """Members not marked because their conversation is read-diffused."""
     folded_marks: int = 0

@@ -31,6 +31,7 @@ from schemas.changes import StateChange
 from schemas.codec import encode_change
 from schemas.dead_letters import DeadLetter
 from schemas.heads import Head
+from schemas.trace_context import headers_of_change
 from streams.effects import Effects
 from streams.pace import Pace
 
@@ -85,10 +86,16 @@ class Sink:
 
     def _deliver(self, effects: Effects, dead: Sequence[DeadLetter]) -> None:
         changes = topics.CHANGES.name
-        for partition, change in effects.changes:
+        origins = effects.origins
+        for number, (partition, change) in enumerate(effects.changes):
             if isinstance(change, StateChange) and len(change.users) > 1:
                 self._pace.take(len(change.users))
-            self._delivery.produce(changes, partition, encode_change(change))
+            value = encode_change(change)
+            if number in origins:
+                headers = headers_of_change(origins[number])
+                self._delivery.produce(changes, partition, value, headers=headers)
+            else:
+                self._delivery.produce(changes, partition, value)
         for one in dead:
             self._delivery.produce(topics.dead_letters(one.topic), 0, dead_letters.encode(one))
         self._delivery.flush()

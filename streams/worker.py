@@ -6,26 +6,31 @@ the records be acknowledged.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from msgspec import Struct
 
-from infra import metrics
+from infra import metrics, tracing
 from infra.cassandra.topic_epochs import Epoch
 from infra.clock import Clock, monotonic_s
 from infra.kafka.dead_share import DeadShare
-from schemas.changes import Change, MessageChange
+from schemas.changes import Change, MessageChange, ModuleChange
 from schemas.codec import CONVERSATION_EVENTS, USER_EVENTS, EventDecoder
 from schemas.dead_letters import DeadLetter, letter
 from schemas.events import ConversationEvent, UserEvent
+from schemas.trace_context import LINKS_MAX, TraceContext, few, place
 from schemas.versions import stamp_of, version_of
 from streams.cache import ConversationCache
 from streams.diffusion import Diffusion
 from streams.effects import Effects
+from streams.origins import Written, by_key, of_batch
 from streams.policy import Rules
 from streams.sink import Sink
+
+log = logging.getLogger("diffusion.streams")
 
 E = TypeVar("E")
 
@@ -38,6 +43,8 @@ class SourceRecord(Struct, frozen=True, gc=False):
     offset: int
     at_ms: int
     value: bytes | None
+    contexts: tuple[TraceContext, ...] = ()
+    """Of the writes that it was made of, where they have one."""
 
 
 class Stamped(Struct, Generic[E], frozen=True):
@@ -69,16 +76,39 @@ class Pipeline(Generic[E]):
         """Do all that these records ask for. Raises what the sink raises, and `TooManyDead` before
         anything is done; nothing is half counted.
         """
+        spans = tracing.spans()
+        if not spans.on:
+            await self._process(records)
+            return
+        contexts = few((one for record in records for one in record.contexts), LINKS_MAX)
+        with spans.batch(f"diffuse {records[0].topic}", contexts, _about(records)):
+            await self._process(records)
+
+    async def _process(self, records: Sequence[SourceRecord]) -> None:
         started = monotonic_s()
         stamped: list[Stamped[E]] = []
         dead: list[DeadLetter] = []
+        written: list[Written] = []
         for record in records:
+            first = len(stamped)
             self._decode(record, stamped, dead)
+            if record.contexts:
+                written.append(self._written(record, stamped[first:]))
         if self._dead_share is not None:
             self._dead_share.add(len(stamped), [one.reason for one in dead])
         effects = await self._diffuse(stamped)
+        if written:
+            self._name_origins(effects, written)
         await self._sink.apply(effects, dead)
         _count(stamped, effects, dead)
+        _say(records, stamped, effects, dead, written)
+        tracing.spans().note(
+            {
+                "diffusion.events": len(stamped),
+                "diffusion.changes": len(effects.changes),
+                "diffusion.dead_letters": len(dead),
+            }
+        )
         metrics.stream_batch_records.observe(len(records))
         metrics.stream_batch_seconds.observe(monotonic_s() - started)
 
@@ -97,7 +127,27 @@ class Pipeline(Generic[E]):
             for bad in decoded.rejected
         )
 
+    def _written(self, record: SourceRecord, stamped: Iterable[Stamped[E]]) -> Written:
+        source = place(record.topic, record.partition, record.offset)
+        keys = frozenset(self._key(one.event) for one in stamped)
+        return Written(record.contexts, source, keys)
+
+    def _name_origins(self, effects: Effects, written: Sequence[Written]) -> None:
+        origins = by_key(written)
+        for number, (_, change) in enumerate(effects.changes):
+            found = origins.get(self._key_of(change))
+            if found is not None:
+                effects.origins[number] = found
+
     async def _diffuse(self, stamped: Sequence[Stamped[E]]) -> Effects:
+        raise NotImplementedError
+
+    def _key(self, event: E) -> str:
+        """The key of the topic in an event."""
+        raise NotImplementedError
+
+    def _key_of(self, change: Change) -> str:
+        """The same, in a change that was made of it."""
         raise NotImplementedError
 
 
@@ -133,6 +183,13 @@ class ConversationPipeline(Pipeline[ConversationEvent]):
             diffusion.conversation_event(one.event, one.stamp, one.at_ms)
         return diffusion.finish()
 
+    def _key(self, event: ConversationEvent) -> str:
+        return event.conversation_id
+
+    def _key_of(self, change: Change) -> str:
+        assert not isinstance(change, ModuleChange), "modules are users' own"
+        return change.conversation_id
+
 
 class UserPipeline(Pipeline[UserEvent]):
     """Events of users: a change for the user himself, no state needed."""
@@ -159,6 +216,12 @@ class UserPipeline(Pipeline[UserEvent]):
             diffusion.user_event(one.event, one.stamp)
         return diffusion.finish()
 
+    def _key(self, event: UserEvent) -> str:
+        return event.user_id
+
+    def _key_of(self, change: Change) -> str:
+        return change.users[0]
+
 
 def _count(stamped: Sequence[Stamped[Any]], effects: Effects, dead: Sequence[DeadLetter]) -> None:
     for event_type, count in Counter(type(one.event) for one in stamped).items():
@@ -180,6 +243,41 @@ def _count(stamped: Sequence[Stamped[Any]], effects: Effects, dead: Sequence[Dea
         metrics.stream_mode_switches.labels(head.mode.name.lower(), head.mode_reason.value).inc()
     for one in dead:
         metrics.stream_dead_letters.labels(one.topic).inc()
+
+
+def _about(records: Sequence[SourceRecord]) -> dict[str, tracing.Value]:
+    """What a span says of a batch before it is worked on."""
+    return {
+        "messaging.system": "kafka",
+        "messaging.operation.type": "process",
+        "messaging.destination.name": records[0].topic,
+        "messaging.batch.message_count": len(records),
+    }
+
+
+def _say(
+    records: Sequence[SourceRecord],
+    stamped: Sequence[object],
+    effects: Effects,
+    dead: Sequence[DeadLetter],
+    written: Sequence[Written],
+) -> None:
+    """A line for each batch with correlation ids, where INFO is logged; for others, where DEBUG."""
+    level = logging.INFO if written else logging.DEBUG
+    if not log.isEnabledFor(level):
+        return
+    last = records[-1]
+    told = {
+        "topic": last.topic,
+        "partition": last.partition,
+        "offset": last.offset,
+        "records": len(records),
+        "events": len(stamped),
+        "changes": len(effects.changes),
+        "dead_letters": len(dead),
+        "trace_ids": [one.trace_id for one in of_batch(written)],
+    }
+    log.log(level, "a batch is diffused", extra=told)
 
 
 def _fan_out(changes: Iterable[tuple[int, Change]]) -> Iterable[int]:

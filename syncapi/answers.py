@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Final
 
-from infra import metrics
+from infra import metrics, tracing
 from infra.clock import monotonic_s
 from schemas.protocol import SyncRequest, SyncResponse
 from syncapi.auth import Identity
 from syncapi.service import SyncService
+
+PLACES_MAX: Final = 8
+"""Change records that a span of a sync names, the newest."""
 
 # Looked up once for each of their few labels.
 _syncs = cache(metrics.api_syncs.labels)
@@ -27,4 +31,25 @@ async def answered(service: SyncService, identity: Identity, request: SyncReques
     _syncs(answer.path, reason).inc()
     _seconds(answer.path).observe(monotonic_s() - started)
     _entries(answer.path).observe(len(answer.conversations))
+    if (spans := tracing.spans()).on:
+        spans.note(_about(service, identity, answer))
     return answer
+
+
+def _about(
+    service: SyncService, identity: Identity, answer: SyncResponse
+) -> dict[str, tracing.Value]:
+    """What a span says of an answer. The places are those of the newest change records that it
+    tells of: by them `diffusion trace --at` finds the writes.
+    """
+    about: dict[str, tracing.Value] = {
+        "diffusion.sync.path": answer.path,
+        "diffusion.sync.entries": len(answer.conversations),
+    }
+    if answer.reason is not None:
+        about["diffusion.sync.reason"] = answer.reason.value
+    newest = sorted((entry.version for entry in answer.conversations), reverse=True)[:PLACES_MAX]
+    places = service.places(identity.user_id, newest)
+    if places:
+        about["diffusion.sync.changes"] = places
+    return about

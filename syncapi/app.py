@@ -39,6 +39,7 @@ from syncapi.connections import Hub, Limits
 from syncapi.openapi import SyncOperation, components
 from syncapi.pokes import PokeFeed
 from syncapi.problems import on_error, refusal_of
+from syncapi.request_ids import asked_id
 from syncapi.service import SyncService
 from syncapi.sync_route import SYNC_PATH, SyncRoute, refuse
 
@@ -88,7 +89,9 @@ class Api(Litestar):
                 try:
                     gate.admit_open(asked.get("client"))
                 except TooManyRequests as error:
-                    await refuse(cast("Send", send), refusal_of(method, path, error))
+                    asked_for = asked_id(asked["headers"])
+                    refusal = refusal_of(method, path, error, asked_for)
+                    await refuse(cast("Send", send), refusal)
                     return
         await super().__call__(scope, receive, send)
 

@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 from litestar import WebSocket, websocket
 from msgspec.structs import replace
 
-from infra import metrics
+from infra import metrics, tracing
 from infra.clock import now_ms
 from schemas.encoding import Coding, Format, encode
 from schemas.errors import DiffusionError
@@ -29,6 +29,7 @@ from syncapi.auth import Identity, NotAuthenticated
 from syncapi.connections import IN_FLIGHT_MAX, Connection, Gone, Hub, NoRoom, SlowReader
 from syncapi.framing import Form, Unread, coding_of, frame_length, read_frame
 from syncapi.problems import counted, headers_of, problem_of
+from syncapi.request_ids import id_of, new_id
 from syncapi.service import SyncService
 from syncapi.sockets import LINE, SEND_TIMEOUT_S, Line
 
@@ -56,7 +57,7 @@ async def connect(socket: Socket) -> None:
         lifetime_s = (identity.until_ms - now_ms()) / 1_000
         connection = hub.add(identity.user_id, wire, lifetime_s)
     except DiffusionError as error:
-        problem = problem_of(error)
+        problem = problem_of(error, id_of(socket.scope["headers"]))
         if isinstance(error, NoRoom):
             problem = replace(problem, retry_after_ms=hub.later_ms())
         await _refuse(socket, problem)
@@ -156,7 +157,7 @@ async def _serve(connection: Connection, socket: Socket, hub: Hub, desk: Desk) -
             metrics.api_frames.labels("sync").inc()
             _request_bytes.observe(frame_length(data))
             if hub.draining:
-                gone = problem_of(NoRoom("This server goes away."))
+                gone = problem_of(NoRoom("This server goes away."), new_id())
                 await connection.send(ServerFrame(id=frame.id, problem=gone), form)
                 continue
             work = _answer(connection, frame.id, frame.sync, form, desk)
@@ -169,7 +170,8 @@ async def _answer(
     connection: Connection, request_id: int, request: SyncRequest, form: Form, desk: Desk
 ) -> None:
     try:
-        told = ServerFrame(id=request_id, answer=await desk.answer(request))
+        with tracing.spans().request("sync over a connection"):
+            told = ServerFrame(id=request_id, answer=await desk.answer(request))
     except Exception as error:  # noqa: BLE001  # whatever it is, the client gets an answer
         told = ServerFrame(id=request_id, problem=_told(error))
     await connection.send(told, form)

@@ -18,8 +18,8 @@ from infra.cassandra import devices_by_user
 from infra.cassandra.devices_by_user import Device
 from infra.cassandra.session import Session
 from infra.clock import Clock
+from infra.faults import Seldom, sentence_of
 from schemas.cursor import Cursor
-from syncapi.faults import Seldom, sentence_of
 
 log = logging.getLogger("diffusion.api")
 

@@ -21,12 +21,12 @@ import msgspec
 
 from infra import metrics
 from infra.clock import monotonic_s, now_ms
+from infra.faults import Seldom, trace_of
 from infra.kafka.admin import Admin, BrokerUnavailable
 from infra.kafka.tail import Tail
 from infra.settings import KafkaSettings
 from schemas.errors import DiffusionError
 from schemas.topics import CHANGES
-from syncapi.faults import Seldom, trace_of
 from syncapi.poke_book import Due, PokeBook
 
 log = logging.getLogger("diffusion.api")

@@ -23,6 +23,7 @@ from litestar.status_codes import (
 
 from infra import metrics
 from infra.clock import monotonic_s
+from infra.faults import Seldom, sentence_of, trace_of
 from schemas.encoding import Format, encode
 from schemas.errors import (
     DiffusionError,
@@ -37,8 +38,8 @@ from schemas.frames import PROBLEM_TYPE, Problem
 from syncapi.admission import Overloaded, TooManyRequests
 from syncapi.auth import NotAuthenticated, OtherDevice
 from syncapi.connections import TooManyConnections
-from syncapi.faults import Seldom, sentence_of, trace_of
 from syncapi.negotiation import HeaderTooLong, NotAcceptable, UnsupportedContent
+from syncapi.request_ids import REQUEST_ID, asked_id, new_id
 
 log = logging.getLogger("diffusion.api")
 
@@ -68,7 +69,7 @@ INTERNAL: Final = (500, "Internal error")
 """Of what is no error of ours, and of one that the table forgot."""
 
 
-def problem_of(error: Exception) -> Problem:
+def problem_of(error: Exception, request_id: str | None = None) -> Problem:
     """Make a problem document of any error. What is our fault has no detail."""
     if isinstance(error, HTTPException):
         status, title, detail = error.status_code, _title(error), error.detail
@@ -83,6 +84,7 @@ def problem_of(error: Exception) -> Problem:
         reason=error.reason if isinstance(error, RefusedTokenError) else None,
         supported=error.supported if isinstance(error, UnsupportedVersionError) else None,
         retry_after_ms=_retry_after_ms(error, status),
+        request_id=request_id,
     )
 
 
@@ -97,6 +99,8 @@ def headers_of(problem: Problem) -> dict[str, str]:
     headers: dict[str, str] = {}
     if problem.status == HTTP_401_UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
+    if problem.request_id is not None:
+        headers[REQUEST_ID] = problem.request_id
     if problem.retry_after_ms is not None:
         headers["Retry-After"] = str(max(1, math.ceil(problem.retry_after_ms / 1_000)))
     return headers
@@ -118,26 +122,32 @@ class Refusal(NamedTuple):
 _outage: Final = Seldom(OUTAGE_LOG_S)
 
 
-def counted(error: Exception, message: str, *args: str) -> Problem:
+def counted(error: Exception, message: str, *args: str, request_id: str | None = None) -> Problem:
     """Make the problem document of a request that failed; count it, and log it if it is our fault.
+    Without a `request_id` it gets one.
 
     To send somebody away for the load is no fault; under it, a log would be one more. A store that
     is away is told by a sentence now and then: the way there would be the same for each request.
     """
-    problem = problem_of(error)
+    problem = problem_of(error, request_id or new_id())
     metrics.api_errors.labels(str(problem.status)).inc()
     if problem.status < HTTP_500_INTERNAL_SERVER_ERROR or isinstance(error, Overloaded):
         return problem
     if not isinstance(error, RetryableError):
-        log.error(f"{message}\n%s", *args, trace_of(error))  # noqa: G004  # the message is ours
+        said = f"{message}\n%s"  # the message is ours
+        log.error(said, *args, trace_of(error), extra=_fields(problem))
     elif _outage.is_due(monotonic_s()):
-        log.error(f"{message}: %s", *args, sentence_of(error))  # noqa: G004
+        log.error(f"{message}: %s", *args, sentence_of(error), extra=_fields(problem))  # noqa: G004
     return problem
 
 
-def refusal_of(method: str, path: str, error: Exception) -> Refusal:
+def _fields(problem: Problem) -> dict[str, object]:
+    return {"status": problem.status, "request_id": problem.request_id}
+
+
+def refusal_of(method: str, path: str, error: Exception, request_id: str | None = None) -> Refusal:
     """Build the answer to a request that failed, and count it."""
-    problem = counted(error, "%s %s failed", method, path)
+    problem = counted(error, "%s %s failed", method, path, request_id=request_id)
     headers: dict[str, str] = {}
     if isinstance(error, HTTPException):
         headers.update(error.headers or {})
@@ -149,7 +159,8 @@ def refusal_of(method: str, path: str, error: Exception) -> Refusal:
 
 def on_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """Answer with the problem document of an error."""
-    refusal = refusal_of(request.method, request.url.path, error)
+    asked = asked_id(request.scope["headers"])
+    refusal = refusal_of(request.method, request.url.path, error, asked)
     return Response(
         refusal.body,
         status_code=refusal.status,

@@ -32,7 +32,7 @@ from schemas.partitioner import partition_of
 from schemas.protocol import ConversationEntry, Reason, SyncRequest, SyncResponse
 from schemas.rows import ChangeRow, ModuleRow
 from schemas.topics import CHANGES
-from schemas.versions import BEFORE_ALL, epoch_of, version_of
+from schemas.versions import BEFORE_ALL, epoch_of, offset_of, version_of
 from syncapi import correction, delta, modules, planner, snapshot
 from syncapi.devices import DeviceNotes
 from syncapi.full import FullAnswers
@@ -112,6 +112,15 @@ class SyncService:
         if isinstance(plan, NextPage):
             return await self._full.next_page(plan.token, request, ground)
         return await self._full.first_page(plan, request, ground)
+
+    def places(self, user_id: str, versions: Sequence[int]) -> list[str]:
+        """Where in the present change log these changes of a user are, as `partition/offset`."""
+        if self._epoch is None:
+            return []
+        epoch = self._epoch[1]
+        partition = partition_of(user_id, epoch.partitions)
+        present = [version for version in versions if epoch_of(version) == epoch.epoch]
+        return [f"{partition}/{offset_of(version)}" for version in present]
 
     async def ready(self) -> None:
         """Raise unless the service can answer: Cassandra is there, and the log has an epoch."""

@@ -219,6 +219,7 @@ def config(
         app,
         host=host,
         port=port,
+        log_config=None,  # through the handlers of all programs (`infra.logs`)
         log_level="error",  # it has a warning for each request that is no HTTP: they are counted
         access_log=False,
         proxy_headers=bool(trusted_proxies),

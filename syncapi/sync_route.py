@@ -7,10 +7,11 @@ every transport, so that nothing is left for a framework to validate, inject or 
 
 from __future__ import annotations
 
+import logging
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from infra import metrics
+from infra import metrics, tracing
 from schemas.encoding import Coding, Format, compress, decode_request, decompress, encode, shrink
 from schemas.errors import TooLargeError, UnreadableError
 from schemas.limits import REQUEST_BYTES_MAX
@@ -19,10 +20,13 @@ from syncapi.admission import Gate
 from syncapi.answers import answered
 from syncapi.negotiation import Agreement, agree
 from syncapi.problems import Refusal, refusal_of
+from syncapi.request_ids import REQUEST_ID, asked_id
 from syncapi.service import SyncService
 
 if TYPE_CHECKING:
     from litestar.types import Receive, Scope, Send
+
+log = logging.getLogger("diffusion.api")
 
 SYNC_PATH: Final = "/v1/sync"
 
@@ -33,6 +37,8 @@ _TYPES: Final = {form: (b"content-type", form.value.encode()) for form in Format
 _CODINGS: Final = {
     coding: (b"content-encoding", coding.token.encode()) for coding in Coding if coding
 }
+
+_REQUEST_ID: Final = REQUEST_ID.lower().encode()
 
 # Looked up once.
 _request_bytes = metrics.api_request_bytes.labels("http")
@@ -54,7 +60,8 @@ class SyncRoute:
         try:
             headers, body = await self._answer(scope, receive)
         except Exception as error:  # noqa: BLE001  # whatever it is, the client gets an answer
-            await refuse(send, refusal_of("POST", scope["path"], error))
+            asked = _request_id(scope["headers"])
+            await refuse(send, refusal_of("POST", scope["path"], error, asked))
         else:
             await _send(send, 200, headers, body)
 
@@ -72,7 +79,20 @@ class SyncRoute:
             answer = await answered(self._service, identity, request)
         finally:
             self._gate.leave(identity.user_id)
-        return _written(answer, agreement)
+        written = _written(answer, agreement)
+        if (asked := _request_id(headers)) is not None:
+            written[0].append((_REQUEST_ID, asked.encode()))
+            told = {"request_id": asked, "answer": answer.path, "status": 200}
+            log.info("a sync is answered", extra=told)
+        return written
+
+
+def _request_id(headers: Any) -> str | None:
+    """The id that an answer is to have, whatever it is: none, if nobody would look for it."""
+    asked = asked_id(headers)
+    if asked is None and (context := tracing.spans().context()) is not None:
+        return context.trace_id
+    return asked
 
 
 async def refuse(send: Send, refusal: Refusal) -> None:

@@ -7,7 +7,7 @@ from functools import partial
 from consumers.openim.known import Engine
 from consumers.openim.outbox import Outbox
 from consumers.openim.tap import Tap
-from infra import memory, metrics, probes, signals
+from infra import memory, metrics, probes, signals, telling
 from infra.cassandra.schema import open_session
 from infra.clock import now_ms
 from infra.kafka.admin import Admin
@@ -21,6 +21,7 @@ def main(settings: Settings | None = None) -> None:
     """Run a tap; raises `DiffusionError` when it cannot start or go on."""
     memory.keep_small()
     settings = settings or load()
+    telling.begin("openim-tap", settings)
     own = settings.openim
     session = patiently(lambda: open_session(settings.cassandra))
     try:

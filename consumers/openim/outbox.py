@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from infra import tracing
 from infra.kafka.delivery import Delivery
 from schemas.errors import DecodeError, InputError
 from schemas.events import WriteEvent
 from schemas.partitioner import partition_of
 from schemas.records import Batcher, Place, Record
 from schemas.routes import routed
+from schemas.trace_context import headers_of
 
 
 class Outbox:
@@ -40,5 +42,12 @@ class Outbox:
         self._delivery.flush()
 
     def _produce(self, records: Iterable[Record]) -> None:
+        # A deployment's records have no trace context; a tap that traces gives them its own.
+        context = tracing.spans().context()
         for one in records:
-            self._delivery.produce(one.place.topic, one.place.partition, one.value())
+            place, value = one.place, one.value()
+            if context is None:
+                self._delivery.produce(place.topic, place.partition, value)
+            else:
+                headers = headers_of([context])
+                self._delivery.produce(place.topic, place.partition, value, headers=headers)

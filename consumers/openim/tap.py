@@ -25,10 +25,10 @@ from consumers.openim.content_types import Content, content_of
 from consumers.openim.known import Seen
 from consumers.openim.mapping import Room, translate
 from consumers.openim.outbox import Outbox
-from infra import metrics
+from infra import metrics, tracing
 from infra.backlog import LAG_INTERVAL_S, Backlog
 from infra.clock import Clock, monotonic_s
-from infra.kafka.config import guest
+from infra.kafka.config import HEARD, guest
 from infra.kafka.delivery import Delivery
 from infra.kafka.reading import MOVED, behind, usable
 from infra.settings import Settings
@@ -68,7 +68,7 @@ class Tap:
         )
         self._lag_due_s = 0.0
         options = guest(settings.openim, "diffusion-openim-tap")
-        self._consumer = (made or Consumer)(options)
+        self._consumer = (made or Consumer)(options | HEARD)
 
     def run(self, should_stop: Callable[[], bool]) -> None:
         """Work until `should_stop`; raises what ends the program, with nothing committed for it."""
@@ -109,6 +109,16 @@ class Tap:
 
     def apply(self, messages: Sequence[Message]) -> None:
         """Tell a batch and deliver it; `_commit` commits it."""
+        about: dict[str, tracing.Value] = {
+            "messaging.system": "kafka",
+            "messaging.operation.type": "process",
+            "messaging.destination.name": self._settings.topic,
+            "messaging.batch.message_count": len(messages),
+        }
+        with tracing.spans().batch(f"tell {self._settings.topic}", (), about):
+            self._apply(messages)
+
+    def _apply(self, messages: Sequence[Message]) -> None:
         started = monotonic_s()
         # A producer that stamps nothing leaves -1.
         appended_ms = [

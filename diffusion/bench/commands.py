@@ -361,3 +361,25 @@ def bench_storm(
     plan = measured.Plan(users, seconds, writes, conversations, seed)
     outcome = measured.run(load(), plan, Console())
     _finish(outcome, show_storm, json=json)
+
+
+@bench.command(name="tracing")
+def bench_tracing(*, rounds: int = 3, seed: int = 1, json: Json = False) -> None:
+    """Measure what ids and spans cost: stream stage and sync, without, with 1 % and with all.
+
+    Starts servers of its own, and a collector. Exit code 1 if a bound does not hold.
+
+    Parameters
+    ----------
+    rounds
+        Turns of each way; the median counts.
+    seed
+        Draws ids and what is sampled.
+
+    """
+    from diffusion.bench import tracing as measured
+    from diffusion.bench.report_tracing import show_tracing
+    from diffusion.console import Console
+    from infra.settings import load
+
+    _finish(measured.run(load(), rounds, seed, Console()), show_tracing, json=json)

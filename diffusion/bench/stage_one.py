@@ -29,6 +29,7 @@ from schemas.codec import encode_event, join_events
 from schemas.errors import RetryableError
 from schemas.events import Message
 from schemas.partitioner import partition_of
+from schemas.trace_context import Headers
 
 EVENTS_PER_RECORD: Final = 20
 CHATS: Final = 2_000
@@ -52,8 +53,20 @@ def messages(number: int, events: int, seed: int) -> Iterator[Message]:
         yield Message(name, last[name], members[rng.randrange(2)], SENT_AT_MS, members)
 
 
-def fill(settings: Settings, number: int, events: int, seed: int) -> None:
-    """Write records of `EVENTS_PER_RECORD` events to the stage's own topic."""
+def fill(
+    settings: Settings,
+    number: int,
+    events: int,
+    seed: int,
+    headers: Iterator[Headers] | None = None,
+) -> None:
+    """Write records of `EVENTS_PER_RECORD` events to the stage's own topic, with these headers."""
+
+    def produce(partition: int, some: list[bytes]) -> None:
+        more = None if headers is None else next(headers)
+        topic = topics.CONVERSATION_WRITES.name
+        delivery.produce(topic, partition, join_events(some), headers=more)
+
     delivery = Delivery(settings.kafka, "diffusion-bench")
     waiting: dict[int, list[bytes]] = {}
     for event in messages(number, events, seed):
@@ -61,11 +74,11 @@ def fill(settings: Settings, number: int, events: int, seed: int) -> None:
         some = waiting.setdefault(partition, [])
         some.append(encode_event(event))
         if len(some) == EVENTS_PER_RECORD:
-            delivery.produce(topics.CONVERSATION_WRITES.name, partition, join_events(some))
+            produce(partition, some)
             some.clear()
     for partition, some in waiting.items():
         if some:
-            delivery.produce(topics.CONVERSATION_WRITES.name, partition, join_events(some))
+            produce(partition, some)
     delivery.flush()
 
 

@@ -151,6 +151,9 @@ class _Message:
     def offset(self) -> int:
         return self._offset
 
+    def headers(self) -> None:
+        return None
+
     def timestamp(self) -> tuple[int, int]:
         return TIMESTAMP_LOG_APPEND_TIME, AT_MS
 

@@ -36,6 +36,9 @@ class _Message:
     def offset(self) -> int:
         return self._place[1]
 
+    def headers(self) -> None:
+        return None
+
     def timestamp(self) -> tuple[int, int]:
         return TIMESTAMP_LOG_APPEND_TIME, self._record.at_ms
 

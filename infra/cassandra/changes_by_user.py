@@ -72,6 +72,11 @@ class RowKey(Struct, frozen=True, gc=False):
     conversation_id: str
 
 
+def read_all(session: Session, user_id: str, limit: int) -> list[ChangeRow]:
+    """Rows of all windows, newest window first; blocks."""
+    return [_row(row) for row in session.read(SELECT_SINCE, (user_id, 0, limit))]
+
+
 async def read_since(session: Session, user_id: str, window_ms: int, limit: int) -> list[ChangeRow]:
     """Rows of the windows from `window_ms` inclusive on, newest window first, at most `limit`."""
     rows = await session.aread(SELECT_SINCE, (user_id, window_ms, limit))

@@ -1,9 +1,9 @@
 """What is made of other files: the image's lock of the project's, the cluster's rules of
 Prometheus'.
 
-The lock of the image is not solved anew: it is those lines of `requirements.lock` that the extra
-`server` reaches, so the image runs what the tests run. What is reached is asked of the packages
-that are installed; pip refuses to install the image's lock if one is missing in it.
+The lock of the image is not solved anew: it is those lines of `requirements.lock` that the extras
+`server` and `tracing` reach, so the image runs what the tests run. What is reached is asked of the
+packages that are installed; pip refuses to install the image's lock if one is missing in it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from typing import Final
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-EXTRA: Final = "server"
+EXTRAS: Final = ("server", "tracing")
+"""Tracing is in the image so that a variable is enough to turn it on."""
 
 IMAGE: Final = {
     "implementation_name": "cpython",
@@ -33,7 +34,9 @@ IMAGE: Final = {
 
 _ENTRY: Final = re.compile(r"^([A-Za-z0-9._-]+)(?=[=\[@ ])")
 
-_LOCK_HEAD: Final = f"# Of requirements.lock, what {EXTRA} needs: `python -m infra.deploy`.\n"
+_LOCK_HEAD: Final = (
+    f"# Of requirements.lock, what {' and '.join(EXTRAS)} need: `python -m infra.deploy`.\n"
+)
 
 _RULES_HEAD: Final = """\
 # infra/dashboards/rules.yml, as the operator of Prometheus takes it: `python -m infra.deploy`.
@@ -52,7 +55,8 @@ def server_lock(lock: str, project: str) -> str:
     project's `pyproject.toml`.
     """
     tables = tomllib.loads(project)["project"]
-    asked = (*tables["dependencies"], *tables["optional-dependencies"][EXTRA])
+    extras = tables["optional-dependencies"]
+    asked = [*tables["dependencies"], *(one for name in EXTRAS for one in extras[name])]
     wanted = _reached([Requirement(text) for text in asked])
     return _LOCK_HEAD + "".join(entry for name, entry in _entries(lock) if name in wanted)
 

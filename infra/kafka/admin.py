@@ -183,7 +183,7 @@ class Admin:
         if reader is None:
             reader = Consumer(
                 common(self._settings, "diffusion-admin")
-                | {"group.id": group, "enable.auto.commit": False}
+                | {"group.id": group, "enable.auto.commit": False, "log_level": "2"}
             )
             self._readers[group] = reader
         deadline = monotonic_s() + REQUEST_TIMEOUT_S

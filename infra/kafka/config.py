@@ -4,13 +4,18 @@ overridden.
 
 from __future__ import annotations
 
-from typing import Final, TypeAlias
+import logging
+from typing import Any, Final, TypeAlias
 
 from infra.kafka import security
 from infra.openim_settings import OpenimSettings
 from infra.settings import KafkaSettings
 
 Options: TypeAlias = dict[str, str | int | float | bool]
+
+HEARD: Final[dict[str, Any]] = {"logger": logging.getLogger("diffusion.librdkafka")}
+"""Given to every client that is polled: what librdkafka would write to standard error by itself
+becomes lines of the log. It hands them over within calls of the client."""
 
 DELIVERY_TIMEOUT_MS: Final = 120_000
 """librdkafka's own default is 300 s; a change that is not delivered for two minutes ends the

@@ -7,13 +7,14 @@ the producer lives, so the program that sees the error ends and starts anew.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from infra.kafka.config import DELIVERY_TIMEOUT_MS, producer
+from infra.kafka.config import DELIVERY_TIMEOUT_MS, HEARD, producer
 from infra.settings import KafkaSettings
 from schemas.errors import RetryableError
+from schemas.trace_context import Headers
 
 QUEUE_FULL_WAIT_S: Final = 0.05
 FLUSH_TIMEOUT_S: Final = DELIVERY_TIMEOUT_MS / 1_000 + 10
@@ -28,16 +29,24 @@ class Delivery:
     """A producer whose `flush` returns only when everything handed over is in Kafka. One thread."""
 
     def __init__(self, settings: KafkaSettings, client_id: str) -> None:
-        self._producer = Producer(producer(settings, client_id))
+        self._producer = Producer(producer(settings, client_id) | HEARD)
         self._errors: list[str] = []
         self.delivered = 0
 
-    def produce(self, topic: str, partition: int, value: bytes, key: bytes | None = None) -> None:
+    def produce(
+        self,
+        topic: str,
+        partition: int,
+        value: bytes,
+        key: bytes | None = None,
+        headers: Headers | None = None,
+    ) -> None:
         """Hand over a record; blocks while the queue is full."""
+        more: dict[str, Any] = {"headers": headers} if headers else {}
         while True:
             try:
                 self._producer.produce(
-                    topic, value, key, partition=partition, on_delivery=self._on_delivery
+                    topic, value, key, partition=partition, on_delivery=self._on_delivery, **more
                 )
             except BufferError:
                 self._producer.poll(QUEUE_FULL_WAIT_S)

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple, Self
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from infra.kafka.admin import Admin
-from infra.kafka.config import common
+from infra.kafka.config import HEARD, common
 from infra.settings import KafkaSettings
 from schemas.errors import RetryableError
 
@@ -64,7 +64,7 @@ class Tail:
         self._made = admin.describe(topic)
         self.starts = admin.end_offsets(topic)
         """Offset of the first record that will be read, by partition."""
-        self._consumer = Consumer(common(settings, "diffusion-tail") | _OPTIONS)
+        self._consumer = Consumer(common(settings, "diffusion-tail") | _OPTIONS | HEARD)
         self._consumer.assign(
             [TopicPartition(topic, partition, at) for partition, at in self.starts.items()]
         )

@@ -11,6 +11,7 @@ It sees the contract (`schemas`) and confluent-kafka, nothing else of this distr
 from __future__ import annotations
 
 from schemas.errors import DiffusionError, InputError, PermanentError, RetryableError
+from sdk.backend.correlation import correlated
 from sdk.backend.errors import DeliveryError
 from sdk.backend.ledger import ProducerStats
 from sdk.backend.options import ProducerSettings
@@ -27,4 +28,5 @@ __all__ = [
     "ProducerStats",
     "RetryableError",
     "WriteProducer",
+    "correlated",
 ]

@@ -16,6 +16,8 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from schemas.errors import DiffusionError, PermanentError, RetryableError
 from schemas.records import Record
+from schemas.trace_context import headers_of
+from sdk.backend import spans
 
 QUEUE_FULL_POLL_S: Final = 0.05
 """Wait for room in librdkafka's queue before trying the same record again."""
@@ -94,7 +96,12 @@ class Link:
     def hand_over(self, record: Record) -> None:
         """Give a record to librdkafka; blocks while its queue is full, unless `closing` is set."""
         topic, count, value = record.place.topic, len(record.values), record.value()
-        reported = partial(self._delivery, topic, record.generation, count)
+        more: dict[str, Any] = {}
+        span: Any = None
+        if record.contexts:
+            more["headers"] = headers_of(record.contexts)
+            span = spans.begin(topic, count, record.contexts)
+        reported = partial(self._delivery, topic, record.generation, count, span)
         reason = "the producer was closed before Kafka's client had room for it"
         while not self.closing:
             try:
@@ -104,6 +111,7 @@ class Link:
                     key=record.key,
                     partition=record.place.partition,
                     on_delivery=reported,
+                    **more,
                 )
             except BufferError:
                 self.poll(QUEUE_FULL_POLL_S)
@@ -113,6 +121,7 @@ class Link:
             else:
                 self.in_flight += 1
                 return
+        spans.end(span, reason)
         self._ended(Report(topic, record.generation, count, reason, value))
 
     def poll(self, timeout_s: float) -> None:
@@ -126,9 +135,16 @@ class Link:
             self._kafka.flush(PURGE_TIMEOUT_S)
 
     def _delivery(
-        self, topic: str, generation: int, count: int, error: KafkaError | None, message: Message
+        self,
+        topic: str,
+        generation: int,
+        count: int,
+        span: Any,
+        error: KafkaError | None,
+        message: Message,
     ) -> None:
         self.in_flight -= 1
+        spans.end(span, None if error is None else error.str())
         if error is None:
             self._ended(Report(topic, generation, count))
         else:

@@ -16,6 +16,7 @@ from schemas.records import Batcher, Place
 from schemas.routes import routed
 from schemas.topics import WRITE_TOPICS
 from sdk.backend.calls import WriteCalls
+from sdk.backend.correlation import current, given
 from sdk.backend.ledger import ProducerStats
 from sdk.backend.options import ProducerSettings, configuration
 from sdk.backend.sender import OnError, Sender
@@ -72,8 +73,11 @@ class WriteProducer(WriteCalls):
         self._partitions = self._sender.link.partitions(topics, settings.connect_timeout_s)
         self._sender.start()
 
-    def send(self, event: WriteEvent) -> None:
+    def send(self, event: WriteEvent, *, traceparent: str | None = None) -> None:
         """Accept an event for delivery.
+
+        `traceparent` is the correlation id of the write, as W3C Trace Context has it; without it,
+        that of `correlated` or of OpenTelemetry's current span, if there is one (`correlation`).
 
         Raises `InputError` for what the contract does not allow; `RetryableError` when there was no
         room within `send_timeout_s`; `PermanentError` after `close` and when Kafka's client gave up
@@ -81,7 +85,8 @@ class WriteProducer(WriteCalls):
         """
         topic, key, value = routed(event)
         place = Place(topic, partition_of(key, self._partitions[topic]))
-        self._sender.put(place, key, value, self._send_timeout_s)
+        context = current() if traceparent is None else given(traceparent)
+        self._sender.put(place, key, value, self._send_timeout_s, context)
 
     def flush(self, timeout_s: float = FLUSH_TIMEOUT_S) -> None:
         """Wait until every event accepted before this call is delivered.

@@ -23,6 +23,7 @@ from schemas.errors import PermanentError, RetryableError
 from schemas.events import WriteEvent
 from schemas.records import Batcher, Place, Record, bytes_held
 from schemas.topics import CONVERSATION_WRITES, USER_WRITES
+from schemas.trace_context import TraceContext
 from sdk.backend.errors import DeliveryError
 from sdk.backend.ledger import Ledger, ProducerStats
 from sdk.backend.link import Link, Report
@@ -75,7 +76,14 @@ class Sender:
         """Start the thread."""
         self._thread.start()
 
-    def put(self, place: Place, key: str, value: bytes, timeout_s: float) -> None:
+    def put(
+        self,
+        place: Place,
+        key: str,
+        value: bytes,
+        timeout_s: float,
+        context: TraceContext | None = None,
+    ) -> None:
         """Accept an event, or raise and have accepted nothing; blocks up to `timeout_s`."""
         # on_error may send again, but only this thread makes room: there it must not wait.
         wait_s = 0.0 if threading.current_thread() is self._thread else timeout_s
@@ -90,7 +98,9 @@ class Sender:
             generation = self._ledger.accept(bytes_held(value))
             idle = self._batcher.next_due_s() is None
             now_s = time.monotonic()
-            sealed = self._batcher.add(place, key, value, generation=generation, now_s=now_s)
+            sealed = self._batcher.add(
+                place, key, value, generation=generation, now_s=now_s, context=context
+            )
             self._sealed.extend(sealed)
             if sealed or idle:
                 self._work.notify()

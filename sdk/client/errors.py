@@ -28,7 +28,8 @@ from schemas.errors import DiffusionError, RetryableError
 class Problem(Struct, frozen=True):
     """A problem document (RFC 9457), as far as the server filled it in; the rest is ignored.
 
-    `reason` is, for a token that was refused, a value of `schemas.protocol.Reason`.
+    `reason` is, for a token that was refused, a value of `schemas.protocol.Reason`; `request_id` is
+    how the server's log calls the request.
     """
 
     type: str = "about:blank"
@@ -36,10 +37,12 @@ class Problem(Struct, frozen=True):
     status: int = 0
     detail: str = ""
     reason: str | None = None
+    request_id: str | None = None
 
     def in_words(self) -> str:
         """Say it in one line."""
-        return ": ".join(part for part in (self.title, self.detail) if part) or self.type
+        said = ": ".join(part for part in (self.title, self.detail) if part) or self.type
+        return said if self.request_id is None else f"{said} (request {self.request_id})"
 
 
 class ClientError(DiffusionError):

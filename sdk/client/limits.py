@@ -59,6 +59,9 @@ VERIFY_EVERY_S_MAX: Final = 366 * 24 * 3_600
 RETRY_AFTER_SECONDS_MAX: Final = 3_600.0
 """Longest pause that a server may ask for; a mistyped header must not silence a device for days."""
 
+REQUEST_ID_CHARS_MAX: Final = 64
+"""Of the id under which a server has a request in its log; ours have 32."""
+
 DETAIL_CHARS_MAX: Final = 500
 """Characters kept of an error's text, in a message or with a pending entry."""
 

@@ -23,7 +23,7 @@ from sdk.client.errors import (
     ServerBusyError,
     ServerError,
 )
-from sdk.client.limits import DETAIL_CHARS_MAX, RETRY_AFTER_SECONDS_MAX
+from sdk.client.limits import DETAIL_CHARS_MAX, REQUEST_ID_CHARS_MAX, RETRY_AFTER_SECONDS_MAX
 
 STATUS_OK: Final = 200
 
@@ -92,6 +92,7 @@ def problem_of(status: int, body: bytes) -> Problem:
         problem.status or status,
         problem.detail[:DETAIL_CHARS_MAX],
         problem.reason,
+        problem.request_id and problem.request_id[:REQUEST_ID_CHARS_MAX],
     )
 
 

@@ -32,11 +32,16 @@ class Record:
         at_ms: int = T0,
         stamped_by: int = TIMESTAMP_LOG_APPEND_TIME,
         error: Any = None,
+        headers: Any = None,
     ) -> None:
         self._value = value if value is None or isinstance(value, bytes) else encode_change(value)
         self._place = (partition, offset)
         self._timestamp = (stamped_by, at_ms)
         self._error = error
+        self._headers = headers
+
+    def headers(self) -> Any:
+        return self._headers
 
     def value(self) -> bytes | None:
         return self._value

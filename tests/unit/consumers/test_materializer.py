@@ -18,6 +18,7 @@ from infra.settings import MaterializerSettings, Settings
 from schemas import dead_letters, topics
 from schemas.changes import MessageChange, ReadChange, StateChange
 from schemas.errors import PermanentError, RetryableError
+from schemas.trace_context import Origin, TraceContext, headers_of_change
 from schemas.versions import version_of
 from tests.unit.consumers.support import (
     T0,
@@ -310,3 +311,22 @@ def test_a_batch_that_fails_closes_the_consumer() -> None:
         materializer_on(Broken(), consumer).run(lambda: False)
     assert consumer.closed
     assert consumer.committed == {}
+
+
+def test_a_batch_with_ids_is_told_at_info_and_one_without_at_debug(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    change, context = ReadChange(GROUP, ("ann",), 1), TraceContext("a" * 32, "b" * 16, 1)
+    headers = headers_of_change([Origin(context, "t/0/7")])
+    traced = [Record(change, offset=3, headers=headers), Record(change, offset=4, headers=headers)]
+    engine = materializer_on(Cells(), ScriptedConsumer())
+    with caplog.at_level("INFO", "diffusion.materializer"):
+        engine.apply([Record(change, offset=2)])
+        assert caplog.records == []
+        engine.apply(traced)
+    (told,) = (vars(one) for one in caplog.records)
+    assert told["trace_ids"] == [context.trace_id]
+    assert (told["records"], told["offset"], told["topic"]) == (2, 4, topics.CHANGES.name)
+    with caplog.at_level("DEBUG", "diffusion.materializer"):
+        engine.apply([Record(change, offset=5)])
+    assert vars(caplog.records[-1])["trace_ids"] == []

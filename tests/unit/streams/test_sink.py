@@ -15,6 +15,7 @@ from schemas.codec import decode_change
 from schemas.conversations import NO_CAP
 from schemas.dead_letters import decode, letter
 from schemas.heads import Activity, Head, Mode, ModeReason
+from schemas.trace_context import Origin, TraceContext, headers_of_change
 from streams.effects import Effects
 from streams.pace import Pace
 from streams.sink import Sink
@@ -229,3 +230,20 @@ def test_doing_it_again_changes_nothing() -> None:
     before = msgspec.json.encode(sorted(map(str, journal.rows.items())))
     apply(journal, everything())
     assert msgspec.json.encode(sorted(map(str, journal.rows.items()))) == before
+
+
+def test_changes_whose_writes_have_an_id_carry_it_and_the_others_have_no_header() -> None:
+    class Headed(Journal):
+        def __init__(self) -> None:
+            super().__init__()
+            self.headers: list[Any] = []
+
+        def produce(self, *given: Any, **more: Any) -> None:
+            super().produce(*given)
+            self.headers.append(more)
+
+    journal, effects = Headed(), everything()
+    origin = Origin(TraceContext("a" * 32, "b" * 16, 1), "t/0/7")
+    effects.origins[1] = (origin,)
+    apply(journal, effects)
+    assert journal.headers == [{}, {"headers": headers_of_change([origin])}]

@@ -24,7 +24,7 @@ PURE_EXTERNALS = frozenset(
         "types", "typing", "zlib", "zstandard",
     }
 )  # fmt: skip
-PURE = ("schemas", "streams.policy", "streams.activity", "streams.diffusion", "streams.effects", "consumers.coalesce",
+PURE = ("schemas", "streams.policy", "streams.activity", "streams.diffusion", "streams.effects", "streams.origins", "consumers.coalesce",
         "consumers.openim.records", "consumers.openim.content_types", "consumers.openim.notices", "consumers.openim.mapping",
         "syncapi.planner", "syncapi.delta", "syncapi.modules", "syncapi.snapshot", "syncapi.correction",
         "syncapi.room", "syncapi.negotiation", "syncapi.framing", "syncapi.poke_book",

@@ -16,6 +16,7 @@ from litestar.testing import create_test_client
 import infra
 import schemas
 import syncapi
+from infra.faults import Seldom
 from schemas.errors import (
     DiffusionError,
     InputError,
@@ -28,7 +29,6 @@ from schemas.errors import (
 from schemas.frames import PROBLEM_TYPE
 from syncapi import problems
 from syncapi.auth import NotAuthenticated
-from syncapi.faults import Seldom
 from syncapi.negotiation import UnsupportedContent
 from syncapi.problems import PROBLEMS, RETRY_AFTER_S, counted, on_error, problem_of
 

@@ -33,6 +33,9 @@ from tests.unit.infra.deploy.support import (
     schema,
 )
 
+OTLP_PORT = 4318
+"""Where a collector takes OTLP over HTTP, if nobody says otherwise."""
+
 RESOURCES = resources()
 DEFINED = schema("crds")
 NATIVE = [one for one in RESOURCES if "{apiVersion}/{kind}".format(**one) not in DEFINED]
@@ -286,7 +289,7 @@ def test_the_network_lets_through_what_is_needed() -> None:
         env_file()[f"{PREFIX}KAFKA_BOOTSTRAP_SERVERS"].rsplit(":", 1)[1],
         env_file()[f"{PREFIX}CASSANDRA_PORT"],
     }
-    assert ports == {53, *map(int, servers)}
+    assert ports == {53, OTLP_PORT, *map(int, servers)}
     named = {
         one["name"] for pod in PROGRAMS.values() for one in pod["spec"]["containers"][0]["ports"]
     }

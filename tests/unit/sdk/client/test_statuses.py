@@ -108,6 +108,12 @@ def test_a_problem_without_words_still_says_something() -> None:
     assert Problem().in_words() == "about:blank"
 
 
+def test_the_id_of_a_request_is_said_and_cut_where_it_is_none() -> None:
+    body = msgspec.json.encode({"status": 503, "title": "Away", "request_id": "ab" * 100})
+    assert problem_of(503, body).in_words() == f"Away (request {'ab' * 32})"
+    assert str(error_of(503, {}, body)).endswith(f"(request {'ab' * 32})")
+
+
 @given(st.integers(100, 999), st.binary(max_size=200) | st.just(b'{"detail": "x"}' * 500))
 def test_any_body_makes_a_bounded_problem(status: int, body: bytes) -> None:
     problem = problem_of(status, body)

@@ -1,4 +1,4 @@
-"""What the log may say of an error: everything but what may be an id or a token.
+"""What a log may say of an error: everything but what may be an id or a token.
 
 Other people's errors quote what they choked on: the value of a column, the key that is not there.
 Our own say nothing of whom they are about, so of these the sentence is kept. Of all others it is

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from infra.faults import CAUSES_MAX, Seldom, sentence_of, trace_of
 from schemas.errors import RetryableError
-from syncapi.faults import CAUSES_MAX, Seldom, sentence_of, trace_of
 
 USER = "user-ann"
 

@@ -1,0 +1,43 @@
+"""Which writes a change tells of: from the correlation ids of source records to those of changes.
+
+PURE. A header belongs to a record, a record has many events, and messages of a batch are folded. So
+the ids go by key: a change of a conversation (or of a user, in the other topic) has those of the
+records of this batch in which something of that conversation (that user) was written, at most
+`CONTEXTS_MAX`. That may be one too many, never one of another batch; and where no record has an id,
+which is the usual case, nothing is done at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from schemas.trace_context import CONTEXTS_MAX, LINKS_MAX, Origin, TraceContext, few
+
+
+class Written(NamedTuple):
+    """What a record with ids wrote to: its contexts, its place, the keys of its events."""
+
+    contexts: tuple[TraceContext, ...]
+    source: str
+    keys: frozenset[str]
+
+
+def by_key(records: Iterable[Written]) -> dict[str, tuple[Origin, ...]]:
+    """The origins of each key."""
+    found: dict[str, dict[TraceContext, str]] = {}
+    for record in records:
+        for key in record.keys:
+            sources = found.setdefault(key, {})
+            for context in record.contexts:
+                sources.setdefault(context, record.source)
+    return {key: _few(sources) for key, sources in found.items()}
+
+
+def of_batch(records: Iterable[Written]) -> tuple[TraceContext, ...]:
+    """The contexts of a batch, at most `LINKS_MAX`."""
+    return few((context for record in records for context in record.contexts), LINKS_MAX)
+
+
+def _few(sources: Mapping[TraceContext, str]) -> tuple[Origin, ...]:
+    return tuple(Origin(one, sources[one]) for one in few(sources, CONTEXTS_MAX))
