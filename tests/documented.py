@@ -25,11 +25,13 @@ class Reduced:
     """Run with these arguments in place of its own, and with these constants of modules smaller.
 
     `servers`: on a pair of its own, because it fills logs and tables that others would read.
+    `here`: parts that have processes of their own run in this one, or would not see the constants.
     """
 
     arguments: str
     constants: dict[str, Any] = field(default_factory=dict)
     servers: bool = False
+    here: bool = False
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,7 @@ TABLE: dict[str, How] = {
             "diffusion.bench.latency_writer.STEP_S": 1.0,
             "diffusion.bench.latency_writer.SETTLE_S": 0.5,
         },
+        here=True,
     ),
     "./dev bench write": Reduced(
         "bench write --messages 300",

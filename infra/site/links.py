@@ -59,7 +59,12 @@ def lines(text: str) -> Iterator[Line]:
 def targets(text: str) -> Iterator[str]:
     """What the links of a document name, without those in code."""
     found: list[str] = []
-    translated(text, lambda target: found.append(target) or target)
+
+    def collected(target: str) -> str:
+        found.append(target)
+        return target
+
+    translated(text, collected)
     yield from found
 
 
