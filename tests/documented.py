@@ -9,7 +9,10 @@ instead.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeAlias
+
+from diffusion.bench.latency_load import Mix
 
 
 @dataclass(frozen=True)
@@ -150,6 +153,7 @@ TABLE: dict[str, How] = {
         "bench latency --seconds 2",
         {
             "diffusion.bench.latency_load.USER_ID_FIRST": 1_600_000_000,
+            "diffusion.bench.latency.Mix": partial(Mix, chats=200, groups=10, probes=10),
             "diffusion.bench.latency_writer.WARM_UP_S": 0.5,
             "diffusion.bench.latency_writer.PACED_WARM_UP_S": 0.5,
             "diffusion.bench.latency_writer.FULL_SPEED_S": 0.5,

@@ -48,8 +48,8 @@ BASH_TIMEOUT_S = 120
 LETTERS = 18
 """The documents show, replay and drop letters up to number 17."""
 
-USERS = range(77_000_001, 77_000_021)
-"""Numbers of the people in the small trace; nobody else in the tests has them."""
+REPLAYED, SHOWN = 77_000_001, 78_000_001
+"""The first numbers of the people in small traces; nobody else in the tests has them."""
 
 SECRET = "only-for-the-tests-of-the-documents"
 
@@ -60,15 +60,15 @@ def trace(path: Path, header: str, rows: list[tuple[int, int, int]]) -> None:
     path.write_bytes(gzip.compress(f"{header}\n{lines}\n".encode()))
 
 
-def write_traces(folder: Path) -> None:
-    """Small ones of both kinds."""
+def write_traces(folder: Path, first: int) -> None:
+    """Small ones of both kinds, of twenty people."""
     began_s = 1_082_040_961
     private = [
-        (USERS[number % 20], USERS[(number * 7 + 3) % 20], began_s + number * 60)
+        (first + number % 20, first + (number * 7 + 3) % 20, began_s + number * 60)
         for number in range(300)
         if number % 20 != (number * 7 + 3) % 20
     ]
-    group = [(77, USERS[number % 9], began_s + number * 30) for number in range(200)]
+    group = [(first, first + number % 9, began_s + number * 30) for number in range(200)]
     trace(folder / "private_messages.csv.gz", "sender,recipient,sent_at_s", private)
     trace(folder / "group_messages.csv.gz", "group,sender,sent_at_s", group)
 
@@ -83,7 +83,7 @@ class Checkout:
         self._script(folder / "dev", f'exec {shlex.quote(sys.executable)} -m diffusion "$@"')
         self._script(folder / ".venv/bin/python", f'exec {shlex.quote(sys.executable)} "$@"')
         (folder / "infra").symlink_to(ROOT / "infra")
-        write_traces(folder / "tests/data")
+        write_traces(folder / "tests/data", REPLAYED)
         (folder / "etc/prometheus").mkdir(parents=True)
         for name in ("ca.pem", "api.pem", "api.key"):
             self._file(folder / "etc/im" / name, "")
@@ -120,7 +120,7 @@ class Checkout:
             "PASSWORD=...": f"PASSWORD={SECRET}",
             ", ...}": "}",
             "/etc/": f"{self.folder}/etc/",
-            "sync 1000000009": f"sync {1_000_000_000 + USERS[0]}",
+            "sync 1000000009": f"sync {1_000_000_000 + REPLAYED}",
         }.items():
             text = text.replace(theirs, ours)
         return text
@@ -353,6 +353,8 @@ def test_a_long_command_runs_smaller(
     capsysbinary: pytest.CaptureFixture[bytes],
 ) -> None:
     """On the system of the tests, in place of one that the command would start."""
+    for name, value in environment_of(system.settings).items():
+        monkeypatch.setenv(name, value)
     for name, value in {
         "diffusion.bench.stage.own": (system.settings, tmp_path),
         "diffusion.bench.stage.pairs": system,
@@ -398,7 +400,7 @@ def run(
         replace(monkeypatch, name, value)
     if how.here:
         replace(monkeypatch, "diffusion.bench.children.run", lambda work, *some: (work(*some), 0))
-    write_traces(folder / "traces")
+    write_traces(folder / "traces", SHOWN)
     arguments = how.arguments.format(traces=folder / "traces", folder=folder).split()
     code = 0
     try:
