@@ -175,23 +175,19 @@ TABLE: dict[str, How] = {
         },
         servers=True,
     ),
+    # One series of four, without the page and its picture, which need all: those are made of kept
+    # figures by tests/unit/diffusion/bench/test_growth.py.
     "./dev bench growth --page docs/growth.md": Reduced(
-        "bench growth --page {folder}/growth.md",
+        "bench growth",
         {
-            "diffusion.bench.growth.NAMES": ("users", "windows"),
-            "diffusion.bench.growth_users.SIZES": (100, 1_000),
-            "diffusion.bench.growth_users.ROUNDS": 1,
-            "diffusion.bench.growth_users.ROWS": 2_000,
-            "diffusion.bench.growth_users.USERS_CHECKED": 20,
-            "diffusion.bench.growth_windows.SIZES": (6, 12),
-            "diffusion.bench.growth_windows.CONVERSATIONS": 40,
-            "diffusion.bench.growth_cost.PASSES": 1,
-            "diffusion.bench.growth_cost.REQUESTS": 10,
+            "diffusion.bench.chats.FIRST_USER": 1_700_000_001,
+            "diffusion.bench.growth.NAMES": ("conversations",),
+            "diffusion.bench.growth_conversations.SIZES": (50, 200),
+            "diffusion.bench.growth_cost.PASSES": 2,
             "diffusion.bench.growth_cost.CALM_WAIT_S": 0.5,
-            "diffusion.bench.growth_partition.ROWS": 200,
+            "diffusion.bench.growth_partition.ROWS": 400,
             "diffusion.bench.growth_partition.ROUNDS": 1,
         },
-        servers=True,
     ),
     # proof
     "./dev simulate --seeds 10000": Reduced("simulate --seeds 3"),

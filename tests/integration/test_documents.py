@@ -359,6 +359,7 @@ def test_a_long_command_runs_smaller(
         "diffusion.bench.stage.own": (system.settings, tmp_path),
         "diffusion.bench.stage.pairs": system,
         "diffusion.bench.storm.pairs": system,
+        "diffusion.bench.growth_conversations.pairs": system,
         "diffusion.bench.latency.one_of_each": system,
         "diffusion.bench.connect.own_system": system,
         "diffusion.bench.soak.running": system,
