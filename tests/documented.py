@@ -185,7 +185,7 @@ TABLE: dict[str, How] = {
             "diffusion.bench.growth_conversations.SIZES": (50, 200),
             "diffusion.bench.growth_cost.PASSES": 2,
             "diffusion.bench.growth_cost.CALM_WAIT_S": 0.5,
-            "diffusion.bench.growth_partition.ROWS": 400,
+            "diffusion.bench.growth_partition.ROWS": 4_000,
             "diffusion.bench.growth_partition.ROUNDS": 1,
         },
     ),
