@@ -15,8 +15,10 @@ from cyclopts import App, Parameter
 
 from diffusion.bench.commands import bench
 from diffusion.chaos.commands import chaos
+from diffusion.completion_command import completion_of
 from diffusion.dlq_commands import dlq
 from diffusion.doctor_command import doctor
+from diffusion.examples import attach
 from diffusion.fuzz_commands import fuzz
 from diffusion.import_command import import_
 from diffusion.openim_commands import openim_tap
@@ -42,6 +44,7 @@ app.command(show_settings, name="settings")
 app.command(targets)
 app.command(trace)
 app.command(openim_tap, name="openim-tap")
+app.command(completion_of(app), name="completion")
 
 PROCESSES_HELP = "So many on this machine, each started again when it ends; one a core is best."
 
@@ -352,9 +355,6 @@ def simulate(
 
     Exit code 1 if a law was broken. The same seed makes the same world.
 
-    >>> diffusion simulate --seeds 10000
-    >>> diffusion simulate --first 4711 --seeds 1
-
     Parameters
     ----------
     seeds
@@ -383,3 +383,6 @@ def simulate(
         runs.show(found)
     if found.broken:
         fail("A law was broken. Run the seed alone: diffusion simulate --first SEED --seeds 1")
+
+
+attach(app)  # last: of all that is registered above

@@ -36,9 +36,6 @@ def _opened() -> Iterator[DeadLetters]:
 def list_(topic: Topic = "", *, limit: int = 20, json: Json = False) -> None:
     """Say how many are waiting, and show the first of them.
 
-    >>> diffusion dlq list
-    >>> diffusion dlq list user-writes --limit 100
-
     Parameters
     ----------
     limit
@@ -68,10 +65,7 @@ def list_(topic: Topic = "", *, limit: int = 20, json: Json = False) -> None:
 
 @dlq.command
 def show(topic: Topic, number: int) -> None:
-    """Print one letter whole, as JSON.
-
-    >>> diffusion dlq show conversation-writes 17
-    """
+    """Print one letter whole, as JSON."""
     from diffusion.dlq import topic_of
 
     with _opened() as letters:
@@ -89,8 +83,6 @@ def replay(topic: Topic, *, upto: Upto = None) -> None:
 
     They happen now: a join, a leave or a setting that was overtaken since would overtake in turn.
     Messages and read markers may be late. Stops at the first that cannot be used still.
-
-    >>> diffusion dlq replay conversation-writes --upto 17
     """
     from diffusion.console import Console
     from diffusion.dlq import topic_of
@@ -104,10 +96,7 @@ def replay(topic: Topic, *, upto: Upto = None) -> None:
 
 @dlq.command
 def drop(topic: Topic, *, upto: Upto = None) -> None:
-    """Be done with letters without writing them again. They stay in Kafka.
-
-    >>> diffusion dlq drop user-writes --upto 3
-    """
+    """Be done with letters without writing them again. They stay in Kafka."""
     from diffusion.console import Console
     from diffusion.dlq import topic_of
 

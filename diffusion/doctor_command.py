@@ -19,9 +19,6 @@ def doctor(*, json: Json = False) -> None:
 
     Servers of this machine, secrets, limits, topics, tables, clocks, releases. Exit code 1 if
     something is wrong; warnings alone are 0.
-
-    >>> diffusion doctor
-    >>> diffusion doctor --json
     """
     from diffusion.doctor.judge import findings
     from diffusion.doctor.look import collect

@@ -38,9 +38,6 @@ def run(  # the options of a command
     over servers that are started for it, and some records through these. Exit code 1 if a law was
     broken.
 
-    >>> diffusion fuzz --records 1000000 --requests 100000
-    >>> diffusion fuzz --first 4711 --records 1
-
     Parameters
     ----------
     seed

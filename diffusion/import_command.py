@@ -24,9 +24,6 @@ def import_(
     How far it is, is kept in FILE.progress. Lines that cannot be used go to FILE.rejected and do
     not stop it; exit code 1 if there are any.
 
-    >>> diffusion import conversations.ndjson
-    >>> diffusion import conversations.ndjson --resume
-
     Parameters
     ----------
     file

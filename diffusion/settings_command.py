@@ -9,9 +9,6 @@ def show_settings(*, json: Json = False) -> None:
     """Show all settings as a program started here has them, and the variable that sets each.
 
     Of secrets, only whether they are set.
-
-    >>> diffusion settings
-    >>> diffusion settings --json
     """
     from diffusion import settings
     from infra.settings import load

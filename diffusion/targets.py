@@ -32,8 +32,6 @@ def targets(
 ) -> None:
     """Print the addresses of /metrics as Prometheus reads them from a file (`file_sd_configs`).
 
-    >>> diffusion targets --stream-workers 4 --materializers 2 > targets.json
-
     Parameters
     ----------
     stream_workers

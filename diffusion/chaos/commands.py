@@ -20,8 +20,6 @@ def chaos(
     Starts servers and programs of its own, kills, freezes and restarts all of them, takes servers
     away and their disks, and makes the lines to them slow, flaky and silent. Exit code 1 if
     anything was lost, came back to life or went back, or stood still for a minute.
-
-    >>> diffusion chaos --minutes 20 --seed 1
     """
     from diffusion.chaos.report import show
     from diffusion.chaos.run import run
