@@ -24,6 +24,7 @@ from diffusion.openim_commands import openim_tap
 from diffusion.output import DATA, Json, fail, print_json
 from diffusion.settings_command import show_settings
 from diffusion.targets import targets
+from diffusion.top_command import top
 from schemas.errors import DiffusionError
 
 app = App(
@@ -39,6 +40,7 @@ app.command(fuzz)
 app.command(import_, name="import")
 app.command(show_settings, name="settings")
 app.command(targets)
+app.command(top)
 app.command(openim_tap, name="openim-tap")
 
 PROCESSES_HELP = "So many on this machine, each started again when it ends; one a core is best."
@@ -131,9 +133,12 @@ def stream_worker(*, processes: Annotated[int, Parameter(help=PROCESSES_HELP)] =
     if processes != 1:
         _fleet("stream-worker", processes)
         return
+    from diffusion.announced import announced
+    from infra.settings import load
     from streams.__main__ import main as run
 
-    run()
+    with announced("stream-worker", load()) as settings:
+        run(settings)
 
 
 @app.command
@@ -143,8 +148,11 @@ def materializer(*, processes: Annotated[int, Parameter(help=PROCESSES_HELP)] = 
         _fleet("materializer", processes)
         return
     from consumers.__main__ import main as run
+    from diffusion.announced import announced
+    from infra.settings import load
 
-    run()
+    with announced("materializer", load()) as settings:
+        run(settings)
 
 
 def _fleet(kind: str, count: int) -> None:
@@ -156,10 +164,13 @@ def _fleet(kind: str, count: int) -> None:
 
 @app.command
 def api() -> None:
-    """Run one sync API process."""
+    """Run one sync API process; at `/` it has a page of live figures."""
+    from diffusion.announced import announced
+    from infra.settings import load
     from syncapi.__main__ import main as run
 
-    run()
+    with announced("api", load()) as settings:
+        run(settings)
 
 
 @app.command
