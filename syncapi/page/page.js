@@ -55,9 +55,11 @@ const CHARTS = [
 const points = []; // {at, f}: when, in seconds, and the figures
 const drawn = {};
 
-function count(value) {
+function count(value, digits = 1) {
   if (value === null || value === undefined) return "–";
-  if (value > 0 && value < 10 && value !== Math.round(value)) return value < 0.1 ? "<0.1" : value.toFixed(1);
+  if (value > 0 && value < 10 && value !== Math.round(value)) {
+    return value < Math.pow(10, -digits) ? `<${Math.pow(10, -digits)}` : String(Number(value.toFixed(digits)));
+  }
   if (value >= 1e6) return (value / 1e6).toFixed(1) + " M";
   return Math.round(value).toLocaleString("en");
 }
@@ -130,7 +132,7 @@ function above(value) {
 function draw(chart) {
   const { svg, values, hover } = drawn[chart.id];
   // It is drawn in the size it has, so that letters are not stretched.
-  const wide = Math.max(svg.clientWidth, 200);
+  const wide = Math.max(svg.getBoundingClientRect().width, 200);
   svg.setAttribute("viewBox", `0 0 ${wide} ${HEIGHT}`);
   svg.replaceChildren();
   if (!points.length) return;
@@ -151,7 +153,7 @@ function draw(chart) {
   for (let step = 0; step <= 4; step += 1) {
     const at = y(top * step / 4);
     svg.append(shape("line", { class: "grid", x1: LEFT, x2: wide - RIGHT, y1: at, y2: at }));
-    svg.append(shape("text", { x: LEFT - 7, y: at + 4, "text-anchor": "end" }, chart.unit(top * step / 4)));
+    svg.append(shape("text", { x: LEFT - 7, y: at + 4, "text-anchor": "end" }, chart.unit(top * step / 4, 2)));
   }
   svg.append(shape("text", { x: LEFT, y: HEIGHT - 4 }, span < 120 ? `${Math.round(span)} s ago` : `${Math.round(span / 60)} min ago`));
   svg.append(shape("text", { x: wide - RIGHT, y: HEIGHT - 4, "text-anchor": "end" }, "now"));
