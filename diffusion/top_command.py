@@ -36,10 +36,14 @@ def top(
     Ends by Ctrl-C. Where the output is no terminal it is as with --once. With --once or --json the
     exit code is 1 if no process answers.
 
-    >>> diffusion top
-    >>> diffusion top --once --interval 10
-    >>> diffusion top --json | jq .volume.rows_per_s
-    >>> diffusion targets --stream-workers 4 > targets.json; diffusion top --targets targets.json
+    For example:
+    ```
+    diffusion top
+    diffusion top --once --interval 10
+    diffusion top --json | jq .volume.rows_per_s
+    diffusion targets --stream-workers 4 > targets.json
+    diffusion top --targets targets.json
+    ```
 
     Parameters
     ----------
@@ -73,7 +77,7 @@ def top(
     found = asyncio.run(program.once())
     _print(found, json=json)
     if not any(one.state != "down" for one in found.processes):
-        fail(found.missing or "No process answers.")
+        fail("No process answers.")
 
 
 class _Program:

@@ -65,7 +65,7 @@ def test_when_nobody_is_listed_it_says_what_to_start(
 ) -> None:
     with pytest.raises(SystemExit):
         top(once=True, interval=0.5, targets=str(tmp_path / "*.json"))
-    assert "diffusion stream-worker" in capsys.readouterr().err
+    assert "`diffusion up`" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("interval", [0.1, 61, float("nan")])
