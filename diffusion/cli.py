@@ -25,6 +25,7 @@ from diffusion.openim_commands import openim_tap
 from diffusion.output import DATA, Json, fail, print_json
 from diffusion.settings_command import show_settings
 from diffusion.targets import targets
+from diffusion.top_command import top
 from diffusion.trace_command import trace
 from infra import logs
 from schemas.errors import DiffusionError
@@ -43,6 +44,7 @@ app.command(import_, name="import")
 app.command(show_settings, name="settings")
 app.command(targets)
 app.command(trace)
+app.command(top)
 app.command(openim_tap, name="openim-tap")
 app.command(completion_of(app), name="completion")
 
@@ -134,9 +136,12 @@ def stream_worker(*, processes: Annotated[int, Parameter(help=PROCESSES_HELP)] =
     if processes != 1:
         _fleet("stream-worker", processes)
         return
+    from diffusion.announced import announced
+    from infra.settings import load
     from streams.__main__ import main as run
 
-    run()
+    with announced("stream-worker", load()) as settings:
+        run(settings)
 
 
 @app.command
@@ -146,8 +151,11 @@ def materializer(*, processes: Annotated[int, Parameter(help=PROCESSES_HELP)] = 
         _fleet("materializer", processes)
         return
     from consumers.__main__ import main as run
+    from diffusion.announced import announced
+    from infra.settings import load
 
-    run()
+    with announced("materializer", load()) as settings:
+        run(settings)
 
 
 def _fleet(kind: str, count: int) -> None:
@@ -159,10 +167,13 @@ def _fleet(kind: str, count: int) -> None:
 
 @app.command
 def api() -> None:
-    """Run one sync API process."""
+    """Run one sync API process; at `/` it has a page of live figures."""
+    from diffusion.announced import announced
+    from infra.settings import load
     from syncapi.__main__ import main as run
 
-    run()
+    with announced("api", load()) as settings:
+        run(settings)
 
 
 @app.command

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from diffusion.announced import is_here
 from infra.cassandra.session import Session
 from infra.kafka.admin import Admin
 from infra.local.servers import LocalServers
@@ -12,8 +13,6 @@ from infra.local.servers import LocalSettings as ServerSettings
 from infra.local.settings import default_cache_dir, default_data_dir
 from infra.settings import Settings
 from schemas.errors import DiffusionError
-
-LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +28,10 @@ class Existing:
 def managed(
     settings: Settings, on_progress: Callable[[str, str], None] = lambda _name, _what: None
 ) -> LocalServers | None:
-    """The servers of this machine that the settings describe; None if they are somebody else's, as
-    those that speak TLS or ask Kafka's clients for a password are: ours do neither.
-    """
-    kafka_host, _, kafka_port = settings.kafka.bootstrap_servers.rpartition(":")
-    hosts = settings.cassandra.hosts
-    here = kafka_host in LOOPBACK and len(hosts) == 1 and hosts[0] in LOOPBACK
-    plain = settings.kafka.security_protocol == "PLAINTEXT" and not settings.cassandra.tls
-    if not (settings.local.manage and here and plain and kafka_port.isdigit()):
+    """The servers of this machine that the settings describe; None if they are somebody else's."""
+    if not is_here(settings):
         return None
+    kafka_port = settings.kafka.bootstrap_servers.rpartition(":")[2]
     local = settings.local
     return LocalServers(
         ServerSettings(

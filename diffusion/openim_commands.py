@@ -16,9 +16,12 @@ def openim_tap() -> None:
     is away; to be started again.
     """
     from consumers.openim.__main__ import main as run
+    from diffusion.announced import announced
+    from infra.settings import load
 
     try:
-        run()
+        with announced("openim-tap", load()) as settings:
+            run(settings)
     except RetryableError as error:
         say_why(str(error))
         sys.exit(EXIT_RESTART)

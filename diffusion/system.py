@@ -120,7 +120,7 @@ def running(
         processes.start(Child("api", ("api",), variables, logs / "api.log", f"{url}/metrics"))
         report(f"{stream_workers} stream workers, {materializers} materializers, 1 API: starting")
         wait_ready(url, processes)
-        report(f"API: ready at {url}")
+        report(f"API: ready at {url}, a page of live figures at {url}/")
         yield System(settings, processes, url)
 
 

@@ -10,21 +10,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from diffusion.output import print_json
+from infra.figures.targets import JOBS
 from schemas.errors import PermanentError
 
 if TYPE_CHECKING:
     from infra.settings import Settings
-
-JOBS: Final = {
-    "stream-worker": "diffusion-stream",
-    "materializer": "diffusion-materializer",
-    "api": "diffusion-api",
-    "openim-tap": "diffusion-openim",
-}
-"""Program -> job, by which `infra/dashboards/rules.yml` and the dashboard tell them apart."""
 
 
 def targets(

@@ -81,6 +81,14 @@ class ApiSettings(Section):
     one."""
     pokes: bool = True
     """Tell connected users when something changed for them. Needs Kafka; without, they ask."""
+    page: bool | None = None
+    """Show the page of live figures at `/`. It names nobody, but says how much there is to do: by
+    default it is for whoever asks from this machine itself and through no proxy; True: for whoever
+    reaches the API; False: for nobody."""
+    figures_targets: str = ""
+    """Of which processes the page tells besides: a file as `diffusion targets` writes it for
+    Prometheus, or a pattern of such files. Empty: of this process alone; where `diffusion up` runs
+    the servers, of all programs of this machine."""
     drain_s: float = Field(default=10.0, ge=0, le=300)
     """Requests under way are given so long when the process is asked to end."""
     reconnect_spread_s: float = Field(default=30.0, ge=0, le=3_600)

@@ -18,3 +18,8 @@ def now_ms() -> int:
 def monotonic_s() -> float:
     """Seconds from an arbitrary start, never going back: for durations and time-outs."""
     return time.monotonic()
+
+
+def clock_text(at_ms: int) -> str:
+    """Hours, minutes and seconds of a time, where this machine is."""
+    return time.strftime("%H:%M:%S", time.localtime(at_ms // 1_000))

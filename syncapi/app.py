@@ -1,4 +1,5 @@
-"""The HTTP shell: `POST /v1/sync`, health, metrics, and an OpenAPI page at `/schema`.
+"""The HTTP shell: `POST /v1/sync`, health, metrics, a page of live figures at `/`, and an OpenAPI
+page at `/schema`.
 
 Syncs are answered by `syncapi.sync_route`, before Litestar looks at them; everything else, and how
 all of it is described, is Litestar's.
@@ -37,6 +38,8 @@ from syncapi.auth import Authenticator, cursor_key
 from syncapi.connect import connect
 from syncapi.connections import Hub, Limits
 from syncapi.openapi import SyncOperation, components
+from syncapi.page.board import Board
+from syncapi.page.routes import ROUTES as PAGE
 from syncapi.pokes import PokeFeed
 from syncapi.problems import on_error, refusal_of
 from syncapi.request_ids import asked_id
@@ -121,7 +124,11 @@ async def readyz(request: Request[Any, Any, Any]) -> str:
 @get("/metrics", include_in_schema=False)
 async def prometheus() -> Response[bytes]:
     """Metrics in Prometheus' text format."""
-    return Response(generate_latest(_EXPORTED), media_type=CONTENT_TYPE_LATEST)
+    return Response(_exported(), media_type=CONTENT_TYPE_LATEST)
+
+
+def _exported() -> bytes:
+    return generate_latest(_EXPORTED)
 
 
 def build(settings: Settings, session: Session, *, pokes: bool = False) -> Litestar:
@@ -146,11 +153,12 @@ def build(settings: Settings, session: Session, *, pokes: bool = False) -> Lites
                 await asyncio.to_thread(feed.stop)
             for task in beating:
                 task.cancel()
+            await app.state.board.close()
             await app.state.service.drain()
             await asyncio.to_thread(session.close)
 
     app = Api(
-        route_handlers=[sync, connect, healthz, readyz, prometheus],
+        route_handlers=[sync, connect, healthz, readyz, prometheus, *PAGE],
         lifespan=[lifespan],
         exception_handlers={Exception: on_error},
         request_max_body_size=REQUEST_BYTES_MAX,
@@ -170,6 +178,8 @@ def build(settings: Settings, session: Session, *, pokes: bool = False) -> Lites
     auth = Authenticator(settings.api)
     app.state.gate = Gate(settings.api, auth, monotonic_s, random.uniform)
     app.state.hub = hub
+    app.state.page = settings.api.page
+    app.state.board = Board(settings.api.figures_targets, _exported, monotonic_s)
     app.openapi_schema.components.schemas = {
         **(app.openapi_schema.components.schemas or {}),
         **components(),

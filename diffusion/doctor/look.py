@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TypeVar
 
+from diffusion.announced import LOOPBACK
 from diffusion.doctor.facts import Cassandra, Facts, Kafka, Machine, Port, Secrets
-from diffusion.local import LOOPBACK, managed
+from diffusion.local import managed
 from infra.api_settings import DEVELOPMENT_SECRET
 from infra.cassandra import schema
 from infra.cassandra.session import Session

@@ -18,7 +18,8 @@ says what happened and what to do, in one line, ready to print. No I/O here.
     ├── StartTimeoutError       a server lives, but does not answer
     ├── ServerDiedError         a server ended while it was starting
     ├── StopError               a server outlived SIGKILL
-    └── PrometheusMissingError  there is none, and none could be had
+    ├── PrometheusMissingError  there is none, and none could be had
+    └── BrowserMissingError     likewise
 """
 
 from __future__ import annotations
@@ -171,4 +172,14 @@ class PrometheusMissingError(LocalServerError):
         super().__init__(
             f"There is no Prometheus here ({detail}); install one, so that prometheus and promtool "
             "are found on the PATH."
+        )
+
+
+class BrowserMissingError(LocalServerError):
+    """There is no Chromium on this machine, and Debian's could not be had."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(
+            f"There is no Chromium here ({detail}); install one, so that chromium is found on the "
+            "PATH."
         )

@@ -7,9 +7,7 @@ same everywhere; a machine without apt, or whose Debian has another one, uses it
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from infra.local.data_dir import check_free_space
+from infra.local.debian import own_lists, run
 from infra.local.errors import PrometheusMissingError
 from infra.local.file_lock import file_lock
 from infra.local.jars import sha256_of
@@ -30,9 +29,6 @@ SHA256: Final = {
     "arm64": "ca131aa102390083398afbc80be9c8dd1dda78f9f92154fc00df8f7f1f4556e9",
 }
 """Of the package, by Debian's name of the architecture."""
-
-APT_TIMEOUT_S: Final = 180.0
-"""For one call: the lists of packages are 10 MB, the package 20 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +79,7 @@ def _download(staging: Path) -> Path:
     try:
         _apt_download(staging, ())
     except PrometheusMissingError:
-        own = _own_lists(staging)
+        own = own_lists(staging)
         _run(["apt-get", "-q", *own, "update"], staging)
         _apt_download(staging, own)
     (package,) = staging.glob("*.deb")
@@ -94,37 +90,6 @@ def _apt_download(staging: Path, options: Sequence[str]) -> None:
     _run(["apt-get", "-q", *options, "download", f"prometheus={VERSION}"], staging)
 
 
-def _own_lists(staging: Path) -> list[str]:
-    """Options by which apt keeps everything in the folder."""
-    for folder in ("lists/partial", "cache/archives/partial"):
-        (staging / folder).mkdir(parents=True)
-    places = {
-        "Dir::State": staging,
-        "Dir::State::lists": staging / "lists",
-        "Dir::State::status": "/var/lib/dpkg/status",
-        "Dir::Cache": staging / "cache",
-        # As root, apt would change to a user who may not write here.
-        "APT::Sandbox::User": "root" if os.geteuid() == 0 else "_apt",
-    }
-    return [part for name, value in places.items() for part in ("-o", f"{name}={value}")]
-
-
 def _run(command: list[str], folder: Path) -> str:
     """Run to its end; raises PrometheusMissingError with the last line that it wrote."""
-    try:
-        done = subprocess.run(  # noqa: S603  # a command line of our own
-            command,
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=APT_TIMEOUT_S,
-        )
-    except subprocess.CalledProcessError as error:
-        last = error.stderr.strip().splitlines()[-1:] or [f"exit code {error.returncode}"]
-        raise PrometheusMissingError(f"{command[0]}: {last[0]}") from error
-    except subprocess.TimeoutExpired as error:
-        raise PrometheusMissingError(
-            f"{command[0]} took longer than {error.timeout:.0f} s"
-        ) from error
-    return done.stdout
+    return run(command, folder, PrometheusMissingError)

@@ -23,6 +23,11 @@ SWEEP_S = 2
 """Short, so that what only a sweep sees is seen within a test."""
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Where `test_page` puts its pictures, if they are to be kept: `--pictures docs`."""
+    parser.addoption("--pictures", default=None)
+
+
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     folder = tmp_path_factory.mktemp("servers")

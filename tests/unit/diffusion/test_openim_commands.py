@@ -6,15 +6,17 @@ import pytest
 
 from consumers.openim import __main__ as program
 from diffusion.openim_commands import EXIT_RESTART, openim_tap
+from infra.settings import Settings
 from schemas.errors import PermanentError, RetryableError
 
 
 def ends_with(monkeypatch: pytest.MonkeyPatch, error: Exception | None) -> None:
-    def main() -> None:
+    def main(_settings: Settings) -> None:
         if error is not None:
             raise error
 
     monkeypatch.setattr(program, "main", main)
+    monkeypatch.setenv("DIFFUSION_LOCAL_MANAGE", "false")
     openim_tap()
 
 

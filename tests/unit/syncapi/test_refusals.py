@@ -33,8 +33,13 @@ OPEN = {
     ("/schema/oauth2-redirect.html", "GET"),
     ("/schema/swagger", "GET"),
     ("/schema/{path:str}", "GET"),
+    ("/", "GET"),
+    ("/page/{name:str}", "GET"),
+    ("/figures", "GET"),
 }
-"""Routes that tell nothing of any user: health, metrics, the description of the API."""
+"""Routes that tell nothing of any user: health, metrics, the description of the API; and the page
+of figures, which is shown to whom `syncapi.page.routes.may_see` lets see it.
+"""
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +47,8 @@ def client() -> Iterator[TestClient[Any]]:
     store = Moody()
     store.add(*joined("sg_1"))
     store.add(*joined("sg_2", user="bob"))
-    with TestClient(build(Settings(), store), raise_server_exceptions=False) as client:
+    settings = Settings(api=API.model_copy(update={"page": True}))
+    with TestClient(build(settings, store), raise_server_exceptions=False) as client:
         yield client
 
 
@@ -155,6 +161,8 @@ def test_a_user_is_told_of_his_own_only(client: TestClient[Any], how: str) -> No
 @pytest.mark.parametrize("path", sorted(path for path, _ in OPEN if "{" not in path))
 def test_an_open_route_names_nobody(client: TestClient[Any], path: str) -> None:
     ask(client, "POST", good("ann"), device_id="phone")
-    text = client.get(path).text
+    answer = client.get(path)
+    text = answer.text
     assert "sg_1" not in text
     assert '"ann"' not in text
+    assert path not in {"/", "/figures"} or answer.status_code == 200

@@ -14,6 +14,7 @@ from jsonschema import Draft7Validator
 
 from diffusion.cli import app
 from diffusion.targets import JOBS, listed
+from infra.figures.targets import find
 from infra.local.lock import ROOTS
 from infra.settings import PREFIX, load
 from tests.unit.infra.deploy.support import DEPLOY, ROOT, document, schema
@@ -100,6 +101,14 @@ def test_only_the_machine_itself_reaches_what_is_published() -> None:
 def test_prometheus_has_all_programs_as_targets() -> None:
     found = {name: [f"{name}:{port(name)}"] for name in JOBS if name in PROGRAMS}
     assert json.loads((DEPLOY / "targets.json").read_text()) == listed(found)
+
+
+def test_the_page_is_told_of_the_same() -> None:
+    settings = ours(OURS["api"])
+    (mounted,) = SERVICES["api"]["configs"]
+    assert mounted["target"] == settings[f"{PREFIX}API_FIGURES_TARGETS"]
+    source = DEPLOY / COMPOSE["configs"][mounted["source"]]["file"]
+    assert [one.program for one in find(str(source))] == ["stream-worker", "materializer", "api"]
 
 
 def test_every_file_that_is_mounted_is_there() -> None:
