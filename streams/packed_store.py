@@ -36,8 +36,8 @@ class PackedStore:
         return any(conversation_id in one.packed for one in self._generations)
 
     @property
-    def bytes(self) -> int:
-        """What all of them take."""
+    def size(self) -> int:
+        """Bytes that all of them take."""
         return sum(one.bytes for one in self._generations)
 
     def put(self, conversation_id: str, packed: bytes) -> None:
@@ -45,7 +45,7 @@ class PackedStore:
         if not self._generations or self._generations[-1].bytes * GENERATIONS >= self._bytes_max:
             self._generations.append(_Generation())
         self._generations[-1].put(conversation_id, packed)
-        while self.bytes > self._bytes_max or len(self._generations) > GENERATIONS_MAX:
+        while self.size > self._bytes_max or len(self._generations) > GENERATIONS_MAX:
             self._generations.popleft()
 
     def take(self, conversation_id: str) -> bytes | None:

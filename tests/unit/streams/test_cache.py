@@ -248,7 +248,7 @@ def test_the_packed_are_bounded_and_the_oldest_go_first() -> None:
     for number in range(50):
         run(cache.load(asked(message(f"sg_{number}"))))
         cache.trim()
-        assert cache._packed.bytes <= 3_000
+        assert cache._packed.size <= 3_000
     cells.reads.clear()
     run(cache.load(asked(message("sg_49"))))
     assert cells.reads == []
@@ -272,7 +272,7 @@ def test_what_is_counted_is_what_is_held(steps: list[tuple[str, int, bool]]) -> 
         held = sum(1 + len(one.members or ()) + len(one.left) for one in cache._held.values())
         assert cache._memberships == held <= 8
         assert cache._weights.keys() == cache._held.keys()
-        assert cache._packed.bytes <= 900
+        assert cache._packed.size <= 900
         assert not any(held_id in cache._packed for held_id in cache._held)
 
 

@@ -29,7 +29,7 @@ def test_what_is_taken_is_what_was_put_and_what_is_counted_is_held(
         model[name] = bytes(length)
         model = {name: packed for name, packed in model.items() if name in store}
         assert len(store) == len(model)
-        assert store.bytes == sum(size(*one) for one in model.items()) <= 5_000
+        assert store.size == sum(size(*one) for one in model.items()) <= 5_000
 
 
 def test_the_oldest_are_let_go_and_no_more_than_a_sixteenth_at_a_time() -> None:
@@ -61,7 +61,7 @@ def test_nothing_is_kept_of_what_is_larger_than_the_bound_or_was_cleared() -> No
     store.put("sg_2", b"x")
     assert "sg_2" in store
     store.clear()
-    assert (len(store), store.bytes, store.take("sg_2")) == (0, 0, None)
+    assert (len(store), store.size, store.take("sg_2")) == (0, 0, None)
     nothing = PackedStore(0)
     nothing.put("sg_3", b"")
     assert len(nothing) == 0
