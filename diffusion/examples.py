@@ -37,6 +37,7 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
         "diffusion bench sync --conversations 1000 --conversations 10000",
         "diffusion bench sync --throughput-only",
     ),
+    "bench tracing": ("diffusion bench tracing --rounds 1",),
     "bench write": ("diffusion bench write --messages 20000",),
     "chaos": ("diffusion chaos --minutes 20 --seed 1",),
     "completion": (
@@ -114,6 +115,16 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
         "diffusion targets --stream-workers 4 --materializers 2 > targets.json",
     ),
     "token": ("diffusion token ann --hours 8",),
+    "top": (
+        "diffusion top",
+        "diffusion top --once --interval 10",
+        "diffusion top --json",
+        "diffusion top --targets targets.json  # of `diffusion targets`",
+    ),
+    "trace": (
+        "diffusion trace ann sg_42",
+        "diffusion trace --at 3/1234",
+    ),
     "up": (
         "diffusion up",
         "diffusion up --fresh  # forgets what they held",

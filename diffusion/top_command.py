@@ -36,15 +36,6 @@ def top(
     Ends by Ctrl-C. Where the output is no terminal it is as with --once. With --once or --json the
     exit code is 1 if no process answers.
 
-    For example:
-    ```
-    diffusion top
-    diffusion top --once --interval 10
-    diffusion top --json | jq .volume.rows_per_s
-    diffusion targets --stream-workers 4 > targets.json
-    diffusion top --targets targets.json
-    ```
-
     Parameters
     ----------
     interval

@@ -20,9 +20,6 @@ def trace(
 
     Writes have an id if the backend gave them one (docs/tracing.md).
 
-    >>> diffusion trace ann sg_42
-    >>> diffusion trace --at 3/1234
-
     Parameters
     ----------
     user

@@ -72,6 +72,9 @@ COMMAND_LINE = (
 PROGRAMS = Elsewhere(
     COMMAND_LINE, ('"stream-worker", "materializer", "api"', "processes.start(Child(kind, (kind,)")
 )
+TRACE = Elsewhere(
+    "tests/integration/test_tracing.py", ('"-m", "diffusion", "trace", *arguments', '"--at"')
+)
 NO_DOCKER = "needs a Docker engine, which the machines of the tests have not"
 NO_CLUSTER = "needs a cluster with Strimzi, k8ssandra and KEDA"
 
@@ -189,6 +192,15 @@ TABLE: dict[str, How] = {
             "diffusion.bench.growth_partition.ROUNDS": 1,
         },
     ),
+    "./dev bench tracing": Reduced(
+        "bench tracing --rounds 1",
+        {
+            "diffusion.bench.tracing.EVENTS": 2_000,
+            "diffusion.bench.tracing.USERS": 4,
+            "diffusion.bench.tracing.CHATS": 3,
+        },
+        servers=True,
+    ),
     # proof
     "./dev simulate --seeds 10000": Reduced("simulate --seeds 3"),
     "./dev fuzz --records 1000000 --requests 100000": Reduced("fuzz --records 2000"),
@@ -196,6 +208,15 @@ TABLE: dict[str, How] = {
         "tests/integration/test_chaos.py::test_nothing_is_lost_whatever_is_killed",
         ("run(settings, minutes=MINUTES",),
     ),
+    # README: watch it; docs/tracing.md
+    "./dev top": Run("rows written"),
+    "./dev top --targets /etc/prometheus/targets.json": Run(code=1),
+    "./dev trace USER CONVERSATION": TRACE,
+    "diffusion trace bob sg_42": TRACE,
+    "pip install 'write-diffusion[tracing]'": Unrun(
+        "its packages come with the lock already, and this one is not published", "extra"
+    ),
+    "./dev trace --at 3/1234": TRACE,
     # docs/start.md
     ".venv/bin/python first.py": Run(),
     "./dev doctor": Run("kafka", code=0),
@@ -270,5 +291,6 @@ CODE: dict[str, str] = {
     ),
     "docs/feed.md: with WriteProducer(servers) as writes:": "run",
     "docs/start.md: import time": "run",
+    "docs/tracing.md: from sdk.backend import WriteProducer, correlated": "run",
 }
 """Python block, by its document and first line -> `run` by the integration test, or by that test."""

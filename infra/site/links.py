@@ -11,6 +11,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final, NamedTuple
 
 DOCS: Final = "docs"
@@ -29,7 +30,10 @@ DOCUMENTS: Final = {
 SOURCE: Final = "source"
 """The folder of the site with pages that show source."""
 
-_LINK: Final = re.compile(r"(!?\[(?:[^\[\]]|\[[^\[\]]*\])*\])\(([^()\s]+)\)")
+_LINK: Final = re.compile(r"(!?\[(?:[^\[\]]|\[[^\[\]]*\])*\]\()([^()\s]+)(\))")
+_PICTURE: Final = re.compile(r'(\b(?:src|srcset)=")([^"\s]+)(")')
+"""Of HTML in a document: a picture for dark pages can be named in no other way."""
+
 _CODE: Final = re.compile(r"(`+)(?:(?!\1).)+\1")
 _FENCE: Final = re.compile(r"\s*(```|~~~)")
 
@@ -72,17 +76,20 @@ def translated(text: str, translate: Callable[[str], str]) -> str:
     """The document with each link's target replaced; code stays as it is."""
 
     def in_line(line: str) -> str:
-        spans = [found.span() for found in _CODE.finditer(line)]
+        for kind in (_PICTURE, _LINK):
+            line = kind.sub(partial(replaced, _code_in(line)), line)
+        return line
 
-        def replaced(found: re.Match[str]) -> str:
-            start = found.start()
-            if any(begin < start < end for begin, end in spans):
-                return found[0]
-            return f"{found[1]}({translate(found[2])})"
-
-        return _LINK.sub(replaced, line)
+    def replaced(code: list[tuple[int, int]], found: re.Match[str]) -> str:
+        if any(begin < found.start() < end for begin, end in code):
+            return found[0]
+        return f"{found[1]}{translate(found[2])}{found[3]}"
 
     return "\n".join(one.text if one.is_code else in_line(one.text) for one in lines(text))
+
+
+def _code_in(line: str) -> list[tuple[int, int]]:
+    return [found.span() for found in _CODE.finditer(line)]
 
 
 def is_outside(target: str) -> bool:

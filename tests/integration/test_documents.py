@@ -21,6 +21,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
@@ -196,10 +197,21 @@ def run_code(block: documents.Block, here: Checkout) -> None:
         return
     servers = here.system.settings.kafka.bootstrap_servers
     outbox = Outbox()
-    given = {"WriteProducer": WriteProducer, "servers": servers, "outbox": outbox}
+    given = {
+        "WriteProducer": WriteProducer,
+        "servers": servers,
+        "outbox": outbox,
+        "request": REQUEST,
+    }
     exec(compile(here.here(block.text), name, "exec"), given)
     if "outbox" in block.text:
         assert outbox.waiting == []
+
+
+REQUEST = SimpleNamespace(
+    headers={"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+)
+"""What a backend is asked, as `docs/tracing.md` uses one."""
 
 
 class Outbox:

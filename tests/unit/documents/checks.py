@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
+import tomllib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
+from packaging.requirements import Requirement
 
 from diffusion.cli import app
 
@@ -107,7 +109,18 @@ def rollout(command: str) -> None:
             applied(line)
 
 
+def extra(command: str) -> None:
+    words = shlex.split(command)
+    assert words[:2] == ["pip", "install"]
+    asked = Requirement(words[2])
+    told = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert asked.name == told["name"]
+    assert asked.extras
+    assert asked.extras <= told["optional-dependencies"].keys()
+
+
 CHECKS: dict[str, Callable[[str], None]] = {
+    "extra": extra,
     "image": image,
     "compose": compose_file,
     "secret": secret,

@@ -10,12 +10,15 @@ import shlex
 from functools import cache
 from pathlib import Path
 
+import orjson
 import pytest
 from cyclopts import App, CycloptsError
 
 from diffusion.cli import app
 from diffusion.examples import commands as words_of
 from diffusion.importing import plan
+from infra.logs.forms import FIELDS
+from infra.logs.json_form import BASE
 from schemas.codec import EventDecoder
 from schemas.events import ConversationEvent
 from tests import documents
@@ -121,7 +124,7 @@ def test_a_command_in_the_text_exists_and_is_run_somewhere(text: str) -> None:
     """Options are held to those of the command; what stands for something is put in."""
     if is_dev_word(text):
         for name in words(text)[1:]:
-            assert (ROOT / name).exists() or name == "serve", name
+            assert (ROOT / name).exists() or name == "serve" or name.startswith("--"), name
         return
     alternatives = [
         part.split("|") for part in words(text.replace("[", "").replace("]", "")) if part
@@ -222,6 +225,8 @@ def test_every_json_block_is_what_it_says() -> None:
         for line in block.text.splitlines():
             if block.document == "docs/import.md":
                 assert list(plan.events(plan.decode(line.encode())))
+            elif block.document == "docs/tracing.md":
+                assert set(orjson.loads(line)) <= {*BASE, *FIELDS}, "a line of a log"
             else:
                 told = EventDecoder(ConversationEvent).decode(line.encode())
                 assert (len(told.events), told.rejected) == (1, ())

@@ -43,6 +43,14 @@ def test_links_are_translated_and_code_is_not() -> None:
     )
 
 
+def test_pictures_of_html_are_translated_too() -> None:
+    text = '<source media="(x)" srcset="a.png"> <img src="b.png" alt="c.png"> `<img src="d.png">`'
+    assert list(links.targets(text)) == ["a.png", "b.png"]
+    assert links.translated(text, str.upper) == (
+        '<source media="(x)" srcset="A.PNG"> <img src="B.PNG" alt="c.png"> `<img src="d.png">`'
+    )
+
+
 def test_a_fence_ends_with_its_own_kind() -> None:
     text = "~~~\n```\n~~~\n[a](b.md)"
     assert [one.is_code for one in links.lines(text)] == [True, True, True, False]
