@@ -41,6 +41,7 @@ WRITE = TraceContext("a1" * 16, "b1" * 8, 1)
 UNSAMPLED = TraceContext("a2" * 16, "b2" * 8, 0)
 CLIENT = TraceContext("c1" * 16, "d1" * 8, 1)
 ROOM = ids.group("traced")
+ANN, BOB, EVE = "user-ann-traced", "user-bob-traced", "user-eve-traced"
 STREAM, MATERIALIZER = "diffusion-stream-worker", "diffusion-materializer"
 API, TAP = "diffusion-api", "diffusion-openim-tap"
 BASE = {"time", "level", "logger", "message", "program", "process_id"}
@@ -66,8 +67,8 @@ class Watched:
 
     def lines(self, program: str) -> list[dict[str, Any]]:
         """All that a program logged: every line of it has to be an object."""
-        text = (self.logs / f"{program}.log").read_bytes()
-        return [orjson.loads(line) for line in text.splitlines()]
+        whole, _, _ = (self.logs / f"{program}.log").read_bytes().rpartition(b"\n")
+        return [orjson.loads(line) for line in whole.splitlines()]
 
     def trace(self, *arguments: str) -> list[dict[str, Any]]:
         done = subprocess.run(
@@ -118,11 +119,11 @@ def sync(watched: Watched, user: str, **headers: str) -> httpx.Response:
 
 def test_one_write_is_followed_to_a_sync_and_back(watched: Watched) -> None:
     world = World(watched.system)
-    world.write(MembersJoined(ROOM, ("ann", "bob"), 0, NOW_MS))
+    world.write(MembersJoined(ROOM, (ANN, BOB), 0, NOW_MS))
     with correlated(str(WRITE)):
-        world.write(Message(ROOM, 1, "ann", NOW_MS + 1))
+        world.write(Message(ROOM, 1, ANN, NOW_MS + 1))
     with correlated(str(UNSAMPLED)):
-        world.write(Read("bob", ROOM, 1))
+        world.write(Read(BOB, ROOM, 1))
 
     # Its trace has the work of both stages.
     for service, topic in ((STREAM, CONVERSATION_WRITES.name), (MATERIALIZER, CHANGES.name)):
@@ -132,7 +133,7 @@ def test_one_write_is_followed_to_a_sync_and_back(watched: Watched) -> None:
         assert not span.failed
 
     # A sync is of its client's trace; what it tells of leads to the write.
-    answer = sync(watched, "bob", traceparent=str(CLIENT))
+    answer = sync(watched, BOB, traceparent=str(CLIENT))
     assert answer.headers["x-request-id"] == CLIENT.trace_id
     served = watched.span(API, "the sync", lambda one: one.trace_id == CLIENT.trace_id)
     assert served.attributes["diffusion.sync.path"] == "full"
@@ -147,12 +148,12 @@ def test_one_write_is_followed_to_a_sync_and_back(watched: Watched) -> None:
     # Nothing was sampled but what asked for it, and nobody is named.
     traces = {span.trace_id for span in watched.collector.spans}
     assert traces == {WRITE.trace_id, CLIENT.trace_id}
-    for name in (b"ann", b"bob", ROOM.encode(), watched.system.token("bob").encode()):
+    for name in (ANN.encode(), BOB.encode(), ROOM.encode()):
         assert not [body for body in watched.collector.bodies if name in body]
 
 
 def _by_kind(watched: Watched) -> tuple[dict[str, Any], dict[str, Any]]:
-    found = {step["kind"]: step for step in watched.trace("bob", ROOM)}
+    found = {step["kind"]: step for step in watched.trace(BOB, ROOM)}
     return found["message"], found["read"]
 
 
@@ -162,18 +163,16 @@ def _written_by(step: dict[str, Any]) -> list[tuple[str, str]]:
 
 def test_a_delta_names_the_change_records_that_it_tells_of(watched: Watched) -> None:
     world = World(watched.system)
-    world.write(MembersJoined(ROOM, ("eve",), 1, NOW_MS))
-    with world.device("eve") as client:
-        client.sync()
-    first = sync(watched, "eve").json()
+    world.write(MembersJoined(ROOM, (EVE,), 1, NOW_MS))
+    first = sync(watched, EVE).json()
     with correlated(str(WRITE)):
-        world.write(Message(ROOM, 2, "ann", NOW_MS + 2))
+        world.write(Message(ROOM, 2, ANN, NOW_MS + 2))
     asked = TraceContext("c2" * 16, "d2" * 8, 1)
     httpx.post(
         f"{watched.system.url}/v1/sync",
         json={"device_id": "d", "cursor": first["cursor"]},
         headers={
-            "Authorization": f"Bearer {watched.system.token('eve')}",
+            "Authorization": f"Bearer {watched.system.token(EVE)}",
             "traceparent": str(asked),
         },
         timeout=30,
