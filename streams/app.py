@@ -189,7 +189,7 @@ def run(worker: Worker) -> None:
     """Run until a signal; ends the process."""
     # It would put handlers of its own in place of those of `infra.logs`.
     runner = faust.Worker(worker.app, override_logging=False, quiet=True, redirect_stdouts=False)
-    # Nor a sign of life for terminals, which it also writes to files: among lines of JSON it is none.
+    # Nor its sign of life for terminals, of which it writes a part to files: that is no JSON.
     runner.spinner = None
     runner.execute_from_commandline()
 
