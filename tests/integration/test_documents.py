@@ -30,14 +30,13 @@ from confluent_kafka.admin import AdminClient
 
 from diffusion.cli import app
 from diffusion.demo import own_servers
-from diffusion.dlq import DeadLetters
+from diffusion.dlq import DeadLetters, topic_of
 from diffusion.local import managed
 from diffusion.system import System, environment_of
 from infra.local.ports import free_ports
 from infra.settings import Settings
 from schemas.codec import encode_event
 from schemas.events import Message, Read
-from schemas.topics import CONVERSATION_WRITES, USER_WRITES
 from sdk.backend import WriteProducer
 from tests import documents
 from tests.documented import CODE, TABLE, Reduced, Run, Started
@@ -46,8 +45,8 @@ from tests.integration.test_dlq import put
 
 ROOT = Path(__file__).parents[2]
 BASH_TIMEOUT_S = 120
-LETTERS = 18
-"""The documents show, replay and drop letters up to number 17."""
+LETTERS = 3
+"""Dead letters that wait, of each topic whose letters the documents show, replay and drop."""
 
 REPLAYED, SHOWN = 77_000_001, 78_000_001
 """The first numbers of the people in small traces; nobody else in the tests has them."""
@@ -80,6 +79,7 @@ class Checkout:
     def __init__(self, system: System, folder: Path) -> None:
         self.system, self.folder = system, folder
         self.run_at: dict[str, str] = {}
+        self.last_letters = letters(system)
         self.environment = os.environ | environment_of(system.settings)
         self._script(folder / "dev", f'exec {shlex.quote(sys.executable)} -m diffusion "$@"')
         self._script(folder / ".venv/bin/python", f'exec {shlex.quote(sys.executable)} "$@"')
@@ -124,6 +124,8 @@ class Checkout:
             "sync 1000000009": f"sync {1_000_000_000 + REPLAYED}",
         }.items():
             text = text.replace(theirs, ours)
+        for topic, number in self.last_letters.items():
+            text = re.sub(rf"\b({topic} (?:--upto )?)\d+", rf"\g<1>{number}", text)
         return text
 
     def bash(self, *lines: str) -> subprocess.CompletedProcess[str]:
@@ -184,7 +186,6 @@ def checkout(system: System, tmp_path_factory: pytest.TempPathFactory) -> Checko
     made = Checkout(system, tmp_path_factory.mktemp("checkout"))
     for block in documents.blocks("python"):
         run_code(block, made)
-    letters(system)
     made.bash(".venv/bin/python first.py").check_returncode()
     system.wait_quiet()
     return made
@@ -229,17 +230,22 @@ class Outbox:
         del self.waiting[: len(batch)]
 
 
-def letters(system: System) -> None:
-    """So many dead letters that can be used, behind what other tests left, which is let go."""
-    found = DeadLetters(system.settings.kafka)
-    for topic, event in (
-        (CONVERSATION_WRITES.name, Message("si_olga_omar", 4, "olga", NOW_MS, ("olga", "omar"))),
-        (USER_WRITES.name, Read("omar", "si_olga_omar", 1)),
+def letters(system: System) -> dict[str, int]:
+    """Put some dead letters that can be used behind what other tests left, which is let go; the
+    numbers of the last ones.
+    """
+    found, last = DeadLetters(system.settings.kafka), {}
+    for name, event in (
+        ("conversation-writes", Message("si_olga_omar", 4, "olga", NOW_MS, ("olga", "omar"))),
+        ("user-writes", Read("omar", "si_olga_omar", 1)),
     ):
+        topic = topic_of(name)
         found.drop(topic, found.line(topic).end)
-        while found.line(topic).end < LETTERS or not found.line(topic).waiting:
+        for _ in range(LETTERS):
             put(system, topic, encode_event(event))
+        last[name] = found.line(topic).end - 1
     found.close()
+    return last
 
 
 def is_run_here(text: str) -> bool:
@@ -291,7 +297,7 @@ def exported_settings_are_taken(checkout: Checkout, exports: list[str]) -> None:
     names = re.findall(r"\b(DIFFUSION_[A-Z_]+)=", " ".join(exports))
     assert names
     for name in names:
-        assert known[name] not in {None, "", "not set"}, name
+        assert known[name] not in (None, "", "not set"), name
 
 
 def test_nothing_that_is_run_here_stops_the_servers_of_the_tests() -> None:
