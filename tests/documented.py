@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from diffusion.bench.latency_load import Mix
+from diffusion.bench.worlds import World, real
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,13 @@ class Started:
     port: str
 
 
+def two_worlds(data: Path, seed: int, sync_rate: float) -> list[World]:
+    """The two of traces, which are small here; the made ones take minutes."""
+    return [
+        real(name, data / f"{name}_messages.csv.gz", sync_rate) for name in ("private", "group")
+    ]
+
+
 How: TypeAlias = Run | Started | Reduced | Elsewhere | Unrun
 
 COMMAND_LINE = (
@@ -96,7 +105,9 @@ TABLE: dict[str, How] = {
     "cp infra/dashboards/prometheus.yml infra/dashboards/rules.yml /etc/prometheus/": Run(),
     "source <(./dev completion bash)": Run(),
     # benchmarks: every figure of the documents has the command that prints it beside it
-    "./dev bench policy": Reduced("bench policy --data {traces}"),
+    "./dev bench policy": Reduced(
+        "bench policy --data {traces}", {"diffusion.bench.policy.worlds": two_worlds}
+    ),
     "./dev bench sync": Reduced(
         "bench sync --conversations 200",
         {
