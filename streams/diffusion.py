@@ -212,7 +212,9 @@ class Diffusion:
         members = conversation.members or NO_USERS
         self.effects.folded_marks += (told.count - 1) * len(members)
         for user, seq in told.read.items():
-            if user != told.sender and user in members:
+            is_told = user == told.sender and user in members
+            # Who left may have written before he did: it is the write that comes late.
+            if not is_told and (user in members or user in conversation.left):
                 change_of = ReadChange(conversation_id, (user,), seq)
                 self.effects.changes.append((partition_of(user, self._partitions), change_of))
 

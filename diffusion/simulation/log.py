@@ -1,8 +1,9 @@
 """Kafka as far as we rest on it: ordered partitions, and groups that give each to one member.
 
 A record is stamped by the clock of its partition's leader, which may go back when another broker
-leads. A commit counts only from the member that has the partition. Who loses a partition is told,
-or finds out later: until then it works on as if nothing had happened (a zombie).
+leads. A commit counts only from the member that has the partition, and has had it since it took the
+records: it names its generation. Who loses a partition is told, or finds out later: until then it
+works on as if nothing had happened (a zombie).
 """
 
 from __future__ import annotations
@@ -63,20 +64,36 @@ class Group:
     def __init__(self) -> None:
         self.committed: dict[Place, int] = {}
         self.owners: dict[Place, str] = {}
+        self.generation = 0
+        self._since: dict[Place, int] = {}
+        """In which generation a partition came to its owner."""
 
     def share(self, places: Iterable[Place], members: Sequence[str], first: int = 0) -> None:
         """Give each partition to a member, round robin from one of them."""
+        before, self.generation = self.owners, self.generation + 1
         self.owners = {
             place: members[(number + first) % len(members)] for number, place in enumerate(places)
         }
+        for place, owner in self.owners.items():
+            if before.get(place) != owner:
+                self._since[place] = self.generation
 
     def of(self, member: str) -> set[Place]:
         """The partitions of a member."""
         return {place for place, owner in self.owners.items() if owner == member}
 
-    def commit(self, member: str, offsets: Mapping[Place, int]) -> bool:
-        """Take the offsets of partitions that are this member's; whether all of them are."""
-        mine = {place: at for place, at in offsets.items() if self.owners.get(place) == member}
+    def commit(
+        self, member: str, offsets: Mapping[Place, int], generation: int | None = None
+    ) -> bool:
+        """Take the offsets of partitions that are this member's, and were all the time since that
+        generation (by default: now); whether all of them are.
+        """
+        asked = self.generation if generation is None else generation
+        mine = {
+            place: at
+            for place, at in offsets.items()
+            if self.owners.get(place) == member and self._since[place] <= asked
+        }
         self.committed |= mine
         return len(mine) == len(offsets)
 

@@ -104,19 +104,24 @@ class MaterializerProcess(Worker):
         self, topic: Topic, taken: Taken, real: Materializer, commits: _Commits
     ) -> None:
         """Apply a batch, then commit it."""
+        # It learns of rebalances when it asks for more: until then it is of the generation in which
+        # it took these.
+        generation = self.group.generation
         messages: list[Any] = [_Message(topic, *place) for place in taken]
         real.apply(messages)
         rounds, self.store.rounds = self.store.rounds, []
         asked, commits.asked = commits.asked, []
         for one in rounds:
             await self.store.awrite(one, in_flight=1)
-        self.commit(real, asked)
+        self.commit(real, asked, generation)
 
-    def commit(self, real: Materializer, asked: list[TopicPartition]) -> None:
+    def commit(
+        self, real: Materializer, asked: list[TopicPartition], generation: int | None = None
+    ) -> None:
         """Have the group take offsets, and tell the materializer which it refused."""
         for one in asked:
             place: Place = (one.topic, one.partition)
-            if not self.group.commit(self.name, {place: one.offset}):
+            if not self.group.commit(self.name, {place: one.offset}, generation):
                 real._refused([one], KafkaError(KafkaError.ILLEGAL_GENERATION))
 
     def _commit_owed(self, real: Materializer, commits: _Commits) -> None:

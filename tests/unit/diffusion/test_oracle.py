@@ -89,6 +89,16 @@ CASES: list[tuple[str, list[WriteEvent], dict[str, int]]] = [
         {"unread": 0},
     ),
     (
+        "who left sees the last message of then, also while it is not written",
+        [*FIVE, leaves("a", seq=6, at=7)],
+        {"last_seq": 6, "unread": 6},
+    ),
+    (
+        "who left has read what he wrote, also where that is written behind it",
+        [*FIVE, leaves("a", seq=6, at=7), says(6, "a"), joins("a", seq=6, at=9)],
+        {"last_seq": 6, "unread": 0, "read_seq": 6},
+    ),
+    (
         "who rejoins sees on",
         [*FIVE, leaves("a", seq=5, at=7), says(6, at=8), joins("a", seq=6, at=9)],
         {"last_seq": 6, "unread": 6, "member": 1, "activity_ms": T + 8, "min_seq": 0},

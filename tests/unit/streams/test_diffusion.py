@@ -109,6 +109,17 @@ def test_a_sender_who_is_no_member_is_told_nothing_and_named_nowhere() -> None:
     assert all(change.sender_id is None for _, change in effects.changes)
 
 
+@pytest.mark.parametrize("mode", Mode)
+def test_a_message_that_comes_behind_its_senders_leave_is_read_by_him_all_the_same(
+    mode: Mode,
+) -> None:
+    """In every mode: that the members are not known in one of them must show nowhere."""
+    held = conversation(TRIO, mode=mode, mode_epoch=int(mode))
+    effects = diffuse(held, [left("ann", seq=2), message(2, "ann")])
+    assert told(effects, ReadChange)["ann"] == [ReadChange(GROUP, ("ann",), 2)]
+    assert "ann" not in told(effects, MessageChange)
+
+
 def test_a_message_of_a_conversation_without_members_is_its_head_only() -> None:
     effects = diffuse(conversation(()), [message(1)])
     assert effects.changes == []
