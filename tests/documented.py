@@ -114,8 +114,8 @@ TABLE: dict[str, How] = {
             "diffusion.bench.chats.FIRST_USER": 1_100_000_001,
             "diffusion.bench.sync.REPETITIONS": {0: 20, 20: 20},
             "diffusion.bench.sync.FRESH_REPETITIONS_MAX": 3,
-            "diffusion.bench.throughput.USERS": 4,
-            "diffusion.bench.throughput.LAYERS": 8,
+            "diffusion.bench.throughput.USERS": 8,
+            "diffusion.bench.throughput.LAYERS": 24,
             "diffusion.bench.throughput.ROUNDS": 1,
             "diffusion.bench.throughput.ROUND_S": 0.5,
             "diffusion.bench.throughput.WARM_UP_S": 0.2,
@@ -133,6 +133,7 @@ TABLE: dict[str, How] = {
         "bench recovery --conversations 300",
         {
             "diffusion.bench.chats.FIRST_USER": 1_300_000_001,
+            "diffusion.bench.recovery.AWAY": (0, 20),
             "diffusion.bench.recovery.CUTS": 1,
             "diffusion.bench.recovery.DRAWS": 1,
             "diffusion.bench.bad_line.RECONNECTS": 1,
@@ -221,7 +222,7 @@ TABLE: dict[str, How] = {
     ),
     # README: watch it; docs/tracing.md
     "./dev top": Run("rows written"),
-    "./dev top --targets /etc/prometheus/targets.json": Run(code=1),
+    "./dev top --targets /etc/prometheus/targets.json": Run("Nothing answers"),
     "./dev trace USER CONVERSATION": TRACE,
     "diffusion trace bob sg_42": TRACE,
     "pip install 'write-diffusion[tracing]'": Unrun(
