@@ -108,7 +108,7 @@ def tab(browser: Browser, folder: Path) -> Iterator[Tab]:
         place = folder / "profile/DevToolsActivePort"
         wait_until(lambda: place.exists() or process.poll() is not None, "Chromium answers")
         assert process.poll() is None, log.read_text(errors="replace")
-        with connect(_first_page(place), max_size=FRAME_BYTES_MAX) as socket:
+        with connect(_first_page(place), max_size=FRAME_BYTES_MAX, proxy=None) as socket:
             yield Tab(socket)
     finally:
         process.terminate()

@@ -25,11 +25,11 @@ import orjson
 import pytest
 from rich.console import Console
 
-from diffusion.announced import pattern_of
+from diffusion.announced import announced, pattern_of
 from diffusion.system import System, environment_of
 from diffusion.top_view import HISTORY, WIDTH, History, view
 from infra.figures.scrape import Viewer
-from infra.figures.targets import find
+from infra.figures.targets import JOBS, find
 from infra.local.chromium import Browser, browser
 from infra.local.errors import BrowserMissingError
 from infra.local.settings import default_cache_dir
@@ -58,6 +58,9 @@ ALWAYS = {
 @pytest.fixture(scope="module")
 def busy(system: System) -> Iterator[System]:
     """The system under load, which has come through to the syncs."""
+    for kind in JOBS:  # what processes left that other tests have killed
+        with announced(kind, system.settings):
+            pass
     with Traffic(system, lambda name: f"page-{name}").running():
         url = f"{system.url}/figures"
 
@@ -254,7 +257,12 @@ def test_a_picture_of_top(
     found, history = asyncio.run(watch())
     with (tmp_path / "nothing").open("w") as nothing:
         console = Console(
-            record=True, width=WIDTH, file=nothing, highlight=False, force_terminal=True
+            record=True,
+            width=WIDTH,
+            file=nothing,
+            highlight=False,
+            force_terminal=True,
+            color_system="truecolor",
         )
         console.print(view(found, history))
     # Its fonts would come from elsewhere; the browser has one.

@@ -42,6 +42,8 @@ class Traffic:
             ids.group(unique(f"group{size}")): tuple(self._random.sample(self._users, size))
             for size in GROUPS
         }
+        self._quiet = unique("quiet")
+        self._quiet_group = ids.group(unique("quiet-group"))
         self._last: Counter[str] = Counter()
         self._ended = threading.Event()
         self._failed: list[BaseException] = []
@@ -70,6 +72,7 @@ class Traffic:
 
     def _write(self) -> None:
         with WriteProducer(self._system.settings.kafka.bootstrap_servers) as producer:
+            producer.send(MembersJoined(self._quiet_group, (self._quiet,), 0, _now_ms()))
             for group, members in self._groups.items():
                 producer.send(MembersJoined(group, members, 0, _now_ms()))
             while not self._ended.wait(STEP_S):
@@ -106,14 +109,14 @@ class Traffic:
                         return
 
     def _connected(self) -> None:
-        """One on a connection, who holds something wrong: his digest is that of nothing."""
-        with phone(self._system, self._users[0]) as device:
+        """Two on connections: one who is told of much, and one of nothing, but who holds something
+        wrong: his digest is that of no conversations.
+        """
+        with phone(self._system, self._users[0]) as busy, phone(self._system, self._quiet) as wrong:
             while not self._ended.wait(0.4):
-                while device.sync().has_more:
-                    pass
-                told = device.sync(root=bytes(ROOT_BYTES))
-                while told.has_more:
-                    told = device.sync()
+                busy.sync()
+                wrong.sync()
+                wrong.sync(root=bytes(ROOT_BYTES))
 
 
 def _now_ms() -> int:
