@@ -33,8 +33,8 @@ const CHARTS = [
   },
   {
     id: "spared", title: "Work that was spared, a second", unit: count, stacked: true,
-    text: "Folded: several messages told by one mark. Coalesced: several marks in one row. By the policy: members of large, busy " +
-      "groups are not marked, and look for themselves.",
+    text: "Folded: messages told by one mark. Coalesced: marks in one row. Saved: members of large, busy groups, who are not " +
+      "marked and look for themselves.",
     series: [
       { name: "marks folded", hue: "c", value: (f) => f.volume.folded_per_s },
       { name: "marks coalesced", hue: "a", value: (f) => f.volume.coalesced_per_s },
@@ -126,7 +126,7 @@ function build() {
 function above(value) {
   if (value <= 0) return 1;
   const unit = Math.pow(10, Math.floor(Math.log10(value / 4)));
-  return [1, 2, 2.5, 5, 10].map((step) => 4 * step * unit).find((step) => step >= value);
+  return [1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10].map((step) => 4 * step * unit).find((step) => step >= value);
 }
 
 function draw(chart) {
@@ -157,9 +157,10 @@ function draw(chart) {
   }
   svg.append(shape("text", { x: LEFT, y: HEIGHT - 4 }, span < 120 ? `${Math.round(span)} s ago` : `${Math.round(span / 60)} min ago`));
   svg.append(shape("text", { x: wide - RIGHT, y: HEIGHT - 4, "text-anchor": "end" }, "now"));
-  lines.forEach((line, place) => {
+  // The first lies on top: a thin layer must not hide a thick one behind its line.
+  [...lines.keys()].reverse().forEach((place) => {
     const hue = chart.series[place].hue;
-    for (const part of parts(line)) {
+    for (const part of parts(lines[place])) {
       const over = part.map((one) => `${x(one.at).toFixed(1)},${y(one.over).toFixed(1)}`);
       const under = part.map((one) => `${x(one.at).toFixed(1)},${y(one.under).toFixed(1)}`).reverse();
       svg.append(shape("path", { class: `area ${hue}`, d: `M${over.join("L")}L${under.join("L")}Z` }));
@@ -211,31 +212,31 @@ function show(f) {
     ["events that wait", count(lateness.stream_records)],
     ["changes that wait", count(lateness.change_records)],
     ["oldest of them", time(lateness.change_oldest_s), lateness.change_oldest_s > LATE_S],
-    ["from change to rows, half, 99 %", spread(lateness.change_to_rows_s)],
-    ["dead letters (unusable records)", count(lateness.dead_letters_total), lateness.dead_letters_per_s > 0],
+    ["change to rows: half, 99 %", spread(lateness.change_to_rows_s)],
+    ["dead letters (unusable)", count(lateness.dead_letters_total), lateness.dead_letters_per_s > 0],
   ]);
   const reason = Object.entries(sync.by_reason).filter(([, rate]) => rate > 0).sort((a, b) => b[1] - a[1])[0];
   list("devices", [
-    ["time to answer, half, 99 %", spread(sync.answer_s)],
+    ["time to answer: half, 99 %", spread(sync.answer_s)],
     ["why not a delta, mostly", reason ? reason[0].replace("_", " ") : "–"],
-    ["connections that stand", count(sync.connections)],
-    ["pokes a second (“there is news”)", count(sync.pokes_per_s)],
+    ["connections", count(sync.connections)],
+    ["pokes (“there is news”) a second", count(sync.pokes_per_s)],
     ["refused, failed a second", `${count(sync.refused_per_s)}, ${count(sync.failed_per_s)}`, sync.failed_per_s > 0],
   ]);
   const modes = Object.values(policy.conversations);
   list("policy", [
-    ["conversations looked at by members", modes.length ? count(modes.reduce((a, b) => a + b, 0)) : "–"],
+    ["conversations read-diffused", modes.length ? count(modes.reduce((a, b) => a + b, 0)) : "–"],
     ["switches a second", count(policy.switches_per_s)],
     ["switches since start", count(policy.switches_total)],
-    ["people one message marks, half, 99 %",
+    ["one message marks: half, 99 %",
       volume.fan_out_users.half === null ? "–" : `${count(volume.fan_out_users.half)}, ${count(volume.fan_out_users.most)}`],
-    ["people not marked since start", count(volume.saved_total)],
+    ["marks saved since start", count(volume.saved_total)],
   ]);
   list("store", [
     ["reads a second", count(store.reads_per_s)],
-    ["time of a read, half, 99 %", spread(store.read_s)],
+    ["read: half, 99 %", spread(store.read_s)],
     ["writes a second", count(store.writes_per_s)],
-    ["time of a write, half, 99 %", spread(store.write_s)],
+    ["write: half, 99 %", spread(store.write_s)],
     ["failures a second", count(store.failures_per_s), store.failures_per_s > 0],
   ]);
   document.getElementById("processes").replaceChildren(...f.processes.map((one) => {

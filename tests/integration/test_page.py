@@ -44,7 +44,7 @@ LOOKS = 5
 
 LOOKS_PICTURED = 45
 PICTURE_BYTES_MAX = 150_000
-PAGE = {"width": 1240, "height": 1090}
+PAGE = {"width": 1180, "height": 1000}
 
 ALWAYS = {
     "volume": ("events_per_s", "marks_per_s", "rows_per_s", "folded_per_s", "coalesced_per_s", "saved_per_s",
@@ -223,6 +223,8 @@ def test_the_page_draws_what_comes_and_asks_nobody_else(
         assert page.value("document.documentElement.scrollWidth <= window.innerWidth")
         for scheme in ("light", "dark"):
             page.look_like(**PAGE, scheme=scheme)
+            bottom = page.value("document.getElementById('charts').getBoundingClientRect().bottom")
+            page.look_like(width=PAGE["width"], height=round(bottom) + 14, scheme=scheme)
             page.value("CHARTS.forEach(draw)")
             taken = (pictures or tmp_path) / f"page-{scheme}.png"
             page.picture(taken)
