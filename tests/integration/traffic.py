@@ -101,7 +101,11 @@ class Traffic:
         while not self._ended.is_set():
             user = draw.choice(self._users)
             with SyncClient(
-                self._system.url, user_id=user, device_id="test", token=self._system.token(user)
+                self._system.url,
+                user_id=user,
+                device_id="test",
+                token=self._system.token(user),
+                store=":memory:",
             ) as client:
                 for _ in range(draw.randint(5, 25)):
                     client.sync()
