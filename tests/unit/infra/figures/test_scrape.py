@@ -100,6 +100,21 @@ def test_one_that_looks_speaks_for_itself_and_nobody_says_where_he_is() -> None:
     assert found.sync.connections_max is not None
 
 
+def test_one_client_asks_all_and_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[scrape.httpx.AsyncClient] = []
+
+    class Kept(scrape.httpx.AsyncClient):
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options)
+            made.append(self)
+
+    monkeypatch.setattr(scrape.httpx, "AsyncClient", Kept)
+    with served(body=exported(metrics.Program.API)) as address:
+        look(*[Target("api", address)] * 5)
+    (client,) = made
+    assert client.is_closed
+
+
 def down(target: Target) -> str:
     (one,) = look(target).processes
     assert (one.state, one.address) == ("down", target.address)
