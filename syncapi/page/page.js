@@ -13,8 +13,8 @@ const LATE_S = 10;
 const CHARTS = [
   {
     id: "volume", title: "From events to rows, a second", unit: count,
-    text: "One message to a group of 50 is one event that marks 50 people. Rows are those of the change index, where marks of a " +
-      "conversation that come together share one, and of inboxes.",
+    text: "One message to a group of 50 is one event that marks 50 people. Rows: of inboxes, and of the change index, where " +
+      "marks that come together share one.",
     series: [
       { name: "events in", hue: "a", value: (f) => f.volume.events_per_s },
       { name: "users marked", hue: "b", value: (f) => f.volume.marks_per_s },

@@ -44,7 +44,7 @@ LOOKS = 5
 
 LOOKS_PICTURED = 45
 PICTURE_BYTES_MAX = 150_000
-PAGE = {"width": 1180, "height": 1000}
+PAGE = {"width": 1120, "height": 1000}
 
 ALWAYS = {
     "volume": ("events_per_s", "marks_per_s", "rows_per_s", "folded_per_s", "coalesced_per_s", "saved_per_s",
