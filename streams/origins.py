@@ -9,7 +9,7 @@ which is the usual case, nothing is done at all.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from schemas.trace_context import CONTEXTS_MAX, LINKS_MAX, Origin, TraceContext, few
@@ -24,14 +24,14 @@ class Written(NamedTuple):
 
 
 def by_key(records: Iterable[Written]) -> dict[str, tuple[Origin, ...]]:
-    """The origins of each key."""
-    found: dict[str, dict[TraceContext, str]] = {}
+    """The origins of each key. Keys of one record alone share a tuple: none is made for each."""
+    found: dict[str, tuple[Origin, ...]] = {}
     for record in records:
+        own = tuple(Origin(one, record.source) for one in few(record.contexts))
         for key in record.keys:
-            sources = found.setdefault(key, {})
-            for context in record.contexts:
-                sources.setdefault(context, record.source)
-    return {key: _few(sources) for key, sources in found.items()}
+            before = found.get(key)
+            found[key] = own if before is None else _few((*before, *own))
+    return found
 
 
 def of_batch(records: Iterable[Written]) -> tuple[TraceContext, ...]:
@@ -39,5 +39,8 @@ def of_batch(records: Iterable[Written]) -> tuple[TraceContext, ...]:
     return few((context for record in records for context in record.contexts), LINKS_MAX)
 
 
-def _few(sources: Mapping[TraceContext, str]) -> tuple[Origin, ...]:
+def _few(origins: Iterable[Origin]) -> tuple[Origin, ...]:
+    sources: dict[TraceContext, str] = {}
+    for context, source in origins:
+        sources.setdefault(context, source)
     return tuple(Origin(one, sources[one]) for one in few(sources, CONTEXTS_MAX))

@@ -31,7 +31,7 @@ from schemas.changes import StateChange
 from schemas.codec import encode_change
 from schemas.dead_letters import DeadLetter
 from schemas.heads import Head
-from schemas.trace_context import headers_of_change
+from schemas.trace_context import Headers, headers_of_change
 from streams.effects import Effects
 from streams.pace import Pace
 
@@ -87,12 +87,16 @@ class Sink:
     def _deliver(self, effects: Effects, dead: Sequence[DeadLetter]) -> None:
         changes = topics.CHANGES.name
         origins = effects.origins
+        made: dict[int, Headers] = {}  # by their identity: changes of one record share them
         for number, (partition, change) in enumerate(effects.changes):
             if isinstance(change, StateChange) and len(change.users) > 1:
                 self._pace.take(len(change.users))
             value = encode_change(change)
             if number in origins:
-                headers = headers_of_change(origins[number])
+                found = origins[number]
+                headers = made.get(id(found))
+                if headers is None:
+                    headers = made[id(found)] = headers_of_change(found)
                 self._delivery.produce(changes, partition, value, headers=headers)
             else:
                 self._delivery.produce(changes, partition, value)
