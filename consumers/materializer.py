@@ -49,7 +49,7 @@ from schemas import dead_letters, topics
 from schemas.codec import decode_change
 from schemas.dead_letters import DeadLetter
 from schemas.errors import DecodeError, NewerRecordError, PermanentError, RetryableError
-from schemas.trace_context import LINKS_MAX, Collected, TraceContext, contexts_of
+from schemas.trace_context import LINKS_MAX, Collected, TraceContext, contexts_of, given_headers
 from schemas.versions import version_of, window_start
 
 log = logging.getLogger("diffusion.materializer")
@@ -287,7 +287,7 @@ def _contexts(messages: Sequence[Message]) -> tuple[TraceContext, ...]:
     """Of the writes that a batch was made of, where they have one."""
     found = Collected(LINKS_MAX)
     for message in messages:
-        if (headers := message.headers()) is not None:
+        if (headers := given_headers(message.headers)) is not None:
             found.extend(contexts_of(headers))
     return found.found()
 

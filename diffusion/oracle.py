@@ -178,7 +178,7 @@ class Oracle:
         head = self._heads.get(conversation) or _Head()
         max_seq, active_at_ms = head.max_seq, head.active_at_ms
         if not own.member:
-            max_seq = max_seq if own.cap == NO_CAP else own.cap
+            max_seq = min(max_seq, own.cap)
             active_at_ms = min(active_at_ms, own.membership_at_ms)
         deleted_seq, deleted_at_ms = own.deleted
         return ConversationState(

@@ -207,7 +207,7 @@ def _processes(processes: Iterable[ProcessFigures]) -> Table:
             _UNKNOWN if one.cores is None else f"{one.cores:.2f}",
             _size(one.resident_bytes),
             _time(one.uptime_s),
-            one.address,
+            Text(one.address),
         )
     return table
 

@@ -70,8 +70,8 @@ class MembersJoined(Versioned, frozen=True, gc=False, tag="members_joined", omit
 class MembersLeft(Versioned, frozen=True, gc=False, tag="members_left", omit_defaults=True):
     """Users left, were removed, or (`dismiss`) the group ended for them.
 
-    `seq` is the conversation's last sequence then, the last one that they see, whether or not its
-    message is written already. The conversation stays in their list, frozen there.
+    `seq` is the last sequence they may still see. The conversation stays in their list, frozen
+    there.
     """
 
     conversation_id: ConversationId

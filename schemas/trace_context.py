@@ -11,7 +11,8 @@ Without a header nothing is written, and nothing is looked for.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from typing import Final, NamedTuple, TypeAlias
 
 HEADER: Final = "traceparent"
@@ -26,6 +27,10 @@ take half a kilobyte. Those that are sampled are kept first: only they can be lo
 
 LINKS_MAX: Final = 32
 """Of one batch of records: what its span links to, and its line in the log names."""
+
+LOOKED_AT_MAX: Final = 64
+"""Headers of one record. Ours have eight; a record may have thousands, which would take a tenth of
+a second to read."""
 
 TEXT_CHARS_MAX: Final = 128
 """55 now; a later version of the standard may be longer, and is cut back to what we know."""
@@ -124,18 +129,31 @@ def few(contexts: Iterable[TraceContext], most: int = CONTEXTS_MAX) -> tuple[Tra
     return collected.found()
 
 
+def given_headers(headers: Callable[[], Found]) -> Found:
+    """What a client's `headers()` gives; None where it cannot: confluent-kafka raises for a name
+    that is no UTF-8, and ours are.
+    """
+    try:
+        return headers()
+    except (SystemError, UnicodeDecodeError):
+        return None
+
+
 def contexts_of(headers: Found) -> tuple[TraceContext, ...]:
     """The contexts in a record's headers, at most `CONTEXTS_MAX`."""
     return few(one.context for one in origins_of(headers))
 
 
 def origins_of(headers: Found) -> tuple[Origin, ...]:
-    """The contexts in a record's headers, each with its source, where there is one."""
+    """The contexts in a record's headers, at most `CONTEXTS_MAX`, each with its source, where there
+    is one. Of foreign records the first `LOOKED_AT_MAX` headers are looked at.
+    """
     if not headers:
         return ()
     found: list[TraceContext] = []
     sources: list[str] = []
-    for name, value in headers.items() if isinstance(headers, Mapping) else headers:
+    given = headers.items() if isinstance(headers, Mapping) else headers
+    for name, value in islice(given, LOOKED_AT_MAX):
         if not isinstance(value, str | bytes):
             continue
         if name == HEADER and (context := parse(value)) is not None:
@@ -143,8 +161,10 @@ def origins_of(headers: Found) -> tuple[Origin, ...]:
         elif name == SOURCE_HEADER:
             sources.append(value.decode("utf-8", "replace") if isinstance(value, bytes) else value)
     paired = sources if len(sources) == len(found) else [""] * len(found)
-    pairs = zip(found, paired, strict=True)
-    return tuple(Origin(context, source) for context, source in pairs)[:CONTEXTS_MAX]
+    of: dict[TraceContext, str] = {}
+    for context, source in zip(found, paired, strict=True):
+        of.setdefault(context, source)
+    return tuple(Origin(one, of[one]) for one in few(of))
 
 
 def headers_of(contexts: Iterable[TraceContext]) -> Headers:

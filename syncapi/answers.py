@@ -48,7 +48,10 @@ def _about(
     }
     if answer.reason is not None:
         about["diffusion.sync.reason"] = answer.reason.value
-    newest = sorted((entry.version for entry in answer.conversations), reverse=True)[:PLACES_MAX]
+    if answer.path != "delta":  # its entries have the version of the whole
+        return about
+    versions = {entry.version for entry in answer.conversations}
+    newest = sorted(versions, reverse=True)[:PLACES_MAX]
     places = service.places(identity.user_id, newest)
     if places:
         about["diffusion.sync.changes"] = places

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from schemas.conversations import NO_CAP, ConversationState, OwnState, activity_ms
+from schemas.conversations import ConversationState, OwnState, activity_ms
 from schemas.heads import Head
 from schemas.protocol import ConversationEntry, merge
 from schemas.rows import MODULES_MARK, ChangeRow, InboxRow
@@ -19,14 +19,16 @@ list: a few screens. Later pages name them again, so more would cost more than i
 def visible(head: Head | None, own: OwnState) -> tuple[int, int]:
     """Last sequence and activity of a conversation that its user may know of.
 
-    Who left sees it as it was then: nothing that happened later, not even when. What the last
-    sequence was, his leave says: a message that is written behind it is told to nobody who left.
+    Who left sees it as it was then: nothing that happened later, not even when.
     """
-    max_seq, active_at_ms = (0, 0) if head is None else (head.max_seq, head.active_at_ms)
+    if head is None:
+        return 0, 0
     if own.member:
-        return max_seq, active_at_ms
-    last = max_seq if own.user_max_seq == NO_CAP else own.user_max_seq
-    return last, min(active_at_ms, own.membership_at_ms)
+        return head.max_seq, head.active_at_ms
+    return (
+        min(head.max_seq, own.user_max_seq),
+        min(head.active_at_ms, own.membership_at_ms),
+    )
 
 
 def page_entries(

@@ -55,6 +55,8 @@ class Backend:
         self._seqs: dict[str, int] = {}
         self._members: dict[str, set[str]] = {group: set() for group in cast.groups}
         self._late: list[Message] = []
+        self._unwritten: set[tuple[str, int]] = set()
+        """Of the late ones, those that were not written once already."""
         self._items = 0
 
     def begin(self) -> None:
@@ -68,12 +70,17 @@ class Backend:
         (kind,) = self._rng.choices(kinds, weights=(10, 4, 3, 6, 2))
         kind()
         if self._late and self._rng.random() < 0.5:
-            self._write(self._late.pop())
+            self._write_late(self._late[-1])
 
     def finish(self) -> None:
         """Write what was held back."""
         while self._late:
-            self._write(self._late.pop())
+            self._write_late(self._late[-1])
+
+    def _write_late(self, message: Message) -> None:
+        self._late.remove(message)
+        self._unwritten.discard((message.conversation_id, message.seq))
+        self._write(message)
 
     def _next(self, conversation_id: str) -> int:
         self._seqs[conversation_id] = self._seqs.get(conversation_id, 0) + 1
@@ -83,6 +90,7 @@ class Backend:
         if self._rng.random() < AGAIN_SHARE:
             self._late.append(message)
             if self._rng.random() < 0.5:
+                self._unwritten.add((message.conversation_id, message.seq))
                 return
         self._write(message)
 
@@ -120,6 +128,11 @@ class Backend:
         count = self._rng.randint(1, min(len(there), self._cast.leaves_max))
         who = tuple(sorted(self._rng.sample(there, count)))
         self._members[group].difference_update(who)
+        # What they may see comes before their leave, as the contract asks; what is written once
+        # more may come behind it.
+        for message in [one for one in self._late if one.conversation_id == group]:
+            if (group, message.seq) in self._unwritten:
+                self._write_late(message)
         self._write(MembersLeft(group, who, self._seqs.get(group, 0), self._clock(), "quit"))
 
     def _own(self) -> None:

@@ -9,7 +9,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from infra.kafka.config import HEARD, common
 from infra.settings import KafkaSettings
 from schemas.errors import RetryableError
-from schemas.trace_context import Origin, origins_of
+from schemas.trace_context import Origin, given_headers, origins_of
 
 READ_TIMEOUT_S: Final = 10.0
 
@@ -61,5 +61,5 @@ class Peek:
         message = found[0]
         if message.error() is not None or message.offset() != offset:
             return None
-        origins = origins_of(message.headers())
+        origins = origins_of(given_headers(message.headers))
         return Peeked(message.timestamp()[1], message.value() or b"", origins)

@@ -89,6 +89,8 @@ def begin(program: str, form: Form = "console", level: Level = "WARNING") -> Non
     root.setLevel(max(number, logging.INFO))
     for name in OURS:
         logging.getLogger(name).setLevel(number)
+    # It has a line for each request, with its address.
+    logging.getLogger("httpx").setLevel(max(number, logging.WARNING))
     # A line that cannot be made would be told with its arguments, past all of this.
     logging.raiseExceptions = False
     logging.captureWarnings(capture=True)

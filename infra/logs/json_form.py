@@ -41,6 +41,15 @@ class JsonForm(OrjsonFormatter):
         """Keep what may be written."""
         return {name: value for name, value in log_data.items() if name in _WRITTEN}
 
+    def format(self, record: logging.LogRecord) -> str:
+        """Write the line; what is no text in UTF-8 (half a surrogate pair) with a mark for it."""
+        try:
+            return super().format(record)
+        except TypeError:
+            said = record.getMessage().encode("utf-8", "replace").decode()
+            plain = logging.makeLogRecord(vars(record) | {"msg": said, "args": ()})
+            return super().format(plain)
+
     def formatException(self, ei: ExcInfo) -> str:  # noqa: N802  # logging's name
         """Write an exception, as one text."""
         return exception_of(ei)

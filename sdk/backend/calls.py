@@ -70,7 +70,7 @@ class WriteCalls(ABC):
         at_ms: int,
         reason: LeaveReason,
     ) -> None:
-        """Tell that users left or were removed when `seq` was the last: they see all up to it."""
+        """Tell that users left or were removed; `seq` is the last that they may see."""
         users = _users("members_left.user_ids", user_ids)
         self.send(MembersLeft(conversation_id, users, seq, at_ms, reason))
 

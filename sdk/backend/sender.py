@@ -182,8 +182,10 @@ class Sender:
         self.link.closing = True
         with self._work:
             self._sealed.extend(self._batcher.seal_all())
-        self._hand_over_sealed()
-        self.link.give_up()
+        try:
+            self._hand_over_sealed()
+        finally:  # whatever a defect leaves here, what Kafka's client has is told of
+            self.link.give_up()
 
     def _next(self) -> float:
         """Wait for sealed records; returns how long to wait for delivery reports afterwards."""

@@ -71,6 +71,10 @@ def is_local(connection: ASGIConnection[Any, Any, Any, Any]) -> bool:
         return False
     if any(name in FORWARDED for name in connection.headers):
         return False
+    # No browser has spoken it for decades, and nginx does to what is behind it, without a word of
+    # whom it speaks for, unless it is told otherwise.
+    if connection.scope.get("http_version") == "1.0":
+        return False
     return _is_loopback(_host_of(connection.headers.get("host", "")))
 
 

@@ -437,7 +437,7 @@ def judge(found: tuple[int, dict[str, Any]]) -> None:
     assert not told.get("differences"), told["differences"]
     if "held" in told:
         held = told["held"]
-        assert held if isinstance(held, bool) else held.get("correct", True)
+        assert held if isinstance(held, bool) else held["correct"]
     elif "traces" in told:
         assert [one["name"] for one in told["traces"]][:2] == ["private", "group"]
     else:

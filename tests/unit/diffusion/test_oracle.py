@@ -89,11 +89,6 @@ CASES: list[tuple[str, list[WriteEvent], dict[str, int]]] = [
         {"unread": 0},
     ),
     (
-        "who left sees the last message of then, also while it is not written",
-        [*FIVE, leaves("a", seq=6, at=7)],
-        {"last_seq": 6, "unread": 6},
-    ),
-    (
         "who left has read what he wrote, also where that is written behind it",
         [*FIVE, leaves("a", seq=6, at=7), says(6, "a"), joins("a", seq=6, at=9)],
         {"last_seq": 6, "unread": 0, "read_seq": 6},

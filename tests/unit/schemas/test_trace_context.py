@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,12 +11,14 @@ from hypothesis import strategies as st
 from schemas.trace_context import (
     CONTEXTS_MAX,
     HEADER,
+    LOOKED_AT_MAX,
     SOURCE_HEADER,
     Collected,
     Origin,
     TraceContext,
     contexts_of,
     few,
+    given_headers,
     headers_of,
     headers_of_change,
     origins_of,
@@ -118,3 +122,24 @@ def test_headers_of_others_are_passed_by() -> None:
 def test_a_record_with_very_many_headers_is_bounded() -> None:
     flood = [(HEADER, str(context(number)).encode()) for number in range(1, 1_000)]
     assert len(contexts_of(flood)) == CONTEXTS_MAX
+
+
+def test_of_very_many_the_sampled_ones_are_kept_and_no_more_than_some_are_looked_at() -> None:
+    mixed = [(HEADER, str(context(number, sampled=number > 4)).encode()) for number in range(1, 9)]
+    assert all(one.sampled for one in contexts_of(mixed))
+
+    def endless() -> Iterator[tuple[str, object]]:
+        for number in range(LOOKED_AT_MAX):
+            yield HEADER, str(context(number + 1)).encode()
+        raise AssertionError("more than that are looked at")
+
+    assert len(contexts_of(endless())) == CONTEXTS_MAX
+
+
+@pytest.mark.parametrize("error", [SystemError, UnicodeDecodeError("utf-8", b"x", 0, 1, "bad")])
+def test_headers_that_a_client_cannot_give_are_none(error: Exception) -> None:
+    def headers() -> None:
+        raise error
+
+    assert given_headers(headers) is None
+    assert given_headers(lambda: [(HEADER, TEXT)]) == [(HEADER, TEXT)]

@@ -47,10 +47,11 @@ BROKE = {
         2667,
         3356,
     ),
-    "a message behind the leaves of those who may see it was told to nobody": (2107,),
+    "the backend wrote a message behind the leaves of those who may see it": (2107,),
     "a commit of a batch from before two moves of its partition took a later one back": (2321,),
 }
-"""Worlds in which a law was broken once, by what was wrong then: with the engine, or with a model."""
+"""Worlds in which a law was broken once, by what was wrong then: with the engine, or with a model of its
+surroundings."""
 
 WORLDS_MAX = 1_000
 

@@ -185,3 +185,9 @@ def test_without_the_settings_the_environment_counts(monkeypatch: pytest.MonkeyP
         ("diffusion", "json", "INFO"),
         ("diffusion", "json", "WARNING"),
     ]
+
+
+def test_what_is_no_text_is_written_with_a_mark_for_it(as_json: Log) -> None:
+    as_json.log.warning("half a pair %s", "\ud800", extra={"partition": 3})
+    (found,) = as_json.objects()
+    assert (found["message"], found["partition"]) == ("half a pair ?", 3)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from opentelemetry import trace
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 
 from sdk.backend import spans
 from tests.unit.infra.test_tracing import Kept, links
@@ -54,3 +56,29 @@ assert spans.begin("t", 5, [TraceContext("a" * 32, "b" * 16, 1)]) is None
 assert not [name for name in sys.modules if "opentelemetry" in name]
 """
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+class Broken(SpanProcessor):
+    """A set-up of the backend's own that raises."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+
+    def on_start(self, *_: Any, **__: Any) -> None:
+        if self.where == "start":
+            raise RuntimeError("started")
+
+    def on_end(self, *_: Any) -> None:
+        if self.where == "end":
+            raise RuntimeError("ended")
+
+
+@pytest.mark.parametrize("where", ["start", "end"])
+def test_a_set_up_that_raises_costs_no_write(
+    where: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    provider = TracerProvider()
+    provider.add_span_processor(Broken(where))
+    monkeypatch.setattr(trace, "get_tracer", provider.get_tracer)
+    spans.end(spans.begin("t", 5, [context(1, sampled=True)]), None)
+    assert "OpenTelemetry raised" in caplog.text

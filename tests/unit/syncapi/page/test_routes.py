@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from litestar.connection import ASGIConnection
 from litestar.testing import TestClient
 
 from infra.settings import ApiSettings, Settings
 from syncapi.app import build
-from syncapi.page.routes import CONTENT_SECURITY_POLICY, FILES, FOLDER
+from syncapi.page.routes import CONTENT_SECURITY_POLICY, FILES, FOLDER, is_local
 from tests.unit.syncapi.support import Moody
 
 PATHS = ["/", "/figures", *(f"/page/{name}" for name in FILES)]
@@ -87,6 +88,18 @@ def test_not_through_a_proxy_of_this_machine(name: str) -> None:
 )
 def test_not_by_a_name_that_another_site_lets_lead_here(host: str, expected: int) -> None:
     assert status(None, HERE, Host=host) == expected
+
+
+def test_not_through_a_proxy_that_speaks_http_1_0() -> None:
+    """As nginx does where nobody told it otherwise: it names nobody whom it speaks for."""
+
+    def connection(version: str) -> ASGIConnection[Any, Any, Any, Any]:
+        headers = [(b"host", b"127.0.0.1:18080")]
+        scope: Any = {"type": "http", "client": HERE, "headers": headers, "http_version": version}
+        return ASGIConnection(scope)
+
+    assert is_local(connection("1.1"))
+    assert not is_local(connection("1.0"))
 
 
 def test_whom_it_is_not_for_is_told_how_to_change_that() -> None:
