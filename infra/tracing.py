@@ -19,8 +19,7 @@ from schemas.trace_context import TraceContext
 Value: TypeAlias = str | int | float | bool | Sequence[str]
 
 SAMPLE_RATIO: Final = 0.01
-"""Of a thousand syncs a second, ten: enough to see what is slow, at a cost that is hard to measure
-(`diffusion bench tracing`)."""
+"""Of a thousand syncs a second, ten: enough to see what is slow. What it costs: docs/tracing.md."""
 
 
 class TracingSettings(Section):
