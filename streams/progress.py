@@ -40,15 +40,21 @@ class Progress:
         self._done: dict[int, int] = {}
         self._stood: dict[int, int] = {}
         self._settled: dict[int, int] = {}
+        self._unsure: set[int] = set()
+        """Partitions of which it is not known since a rebalance whether others had them."""
 
     def finished(self, records: Iterable[SourceRecord]) -> None:
         """All effects of these records are done, and they are acknowledged."""
         self._done.update((record.partition, record.offset + 1) for record in records)
 
     def revoked(self) -> None:
-        """Partitions were taken away: whoever has them meanwhile gets further."""
-        for of_partition in (self._done, self._stood, self._settled):
-            of_partition.clear()
+        """Partitions were taken away, or will be given again at once: it is not told which. What
+        was done of those that stay may be what the rebalance refused to commit, and is kept;
+        whoever has the others meanwhile gets further.
+        """
+        self._unsure = set(self._done)
+        self._stood.clear()
+        self._settled.clear()
 
     async def look(self, consumer: Consumer) -> int:
         """Records of the assigned partitions that are not done, by the ends that the last fetches
@@ -57,7 +63,12 @@ class Progress:
         behind = 0
         due: dict[TP, int] = {}
         for tp in [tp for tp in consumer.assignment() if tp.topic == self._topic]:
-            position, done = await consumer.position(tp), self._done.get(tp.partition)
+            position = await consumer.position(tp)
+            if tp.partition in self._unsure and position is not None:
+                self._unsure.discard(tp.partition)
+                if self._done.get(tp.partition) != position:
+                    self._done.pop(tp.partition, None)
+            done = self._done.get(tp.partition)
             reached = position if done is None else done
             # Both are None until the first fetch.
             behind += max(0, (consumer.highwater(tp) or 0) - (reached or 0)) if reached else 0

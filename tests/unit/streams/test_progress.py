@@ -100,6 +100,39 @@ def test_a_batch_from_before_a_rebalance_takes_no_commit_back() -> None:
     assert group.commits == []
 
 
+def test_what_a_rebalance_refused_is_committed_after_it_where_the_partition_stays() -> None:
+    """Faust takes its own commit as made, and no further record comes."""
+    progress, group = Progress(TOPIC), Group()
+    group.taken(progress, 5)
+    progress.revoked()
+    look(progress, group, times=5)
+    assert group.commits == [5]
+
+
+def test_what_others_got_on_with_is_neither_committed_nor_behind() -> None:
+    progress, group = Progress(TOPIC), Group()
+    group.taken(progress, 5)
+    progress.revoked()
+    group.positions[TP(TOPIC, 0)] = group.ends[TP(TOPIC, 0)] = 8
+    assert look(progress, group, times=4) == 0
+    assert group.commits == []
+    group.taken(progress, 9)
+    look(progress, group, times=4)
+    assert group.commits == [9]
+
+
+def test_before_the_first_fetch_of_a_partition_that_came_back_nothing_is_decided() -> None:
+    progress, group = Progress(TOPIC), Group()
+    group.taken(progress, 5)
+    progress.revoked()
+    group.positions[TP(TOPIC, 0)] = None
+    look(progress, group, times=4)
+    assert group.commits == []
+    group.positions[TP(TOPIC, 0)] = 5
+    look(progress, group, times=4)
+    assert group.commits == [5]
+
+
 def test_what_was_overtaken_is_committed_at_its_newer_place() -> None:
     """Ours may have reached the broker after the newer one of Faust, and have taken it back."""
     progress, group = Progress(TOPIC), Group()

@@ -48,6 +48,7 @@ BROKE = {
         3356,
     ),
     "the backend wrote a message behind the leaves of those who may see it": (2107,),
+    "a commit that a rebalance refused was forgotten with it, and never made again": (6932, 9773),
     "a commit of a batch from before two moves of its partition took a later one back": (2321,),
 }
 """Worlds in which a law was broken once, by what was wrong then: with the engine, or with a model of its
