@@ -6,6 +6,7 @@ one must be found broken (`CAUGHT_BY`).
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -104,11 +105,16 @@ def rows_of_a_user_one_by_one(_: random.Random) -> AbstractContextManager[None]:
     return _instead((modelled, "pieces_of", pieces_of))
 
 
-def changes_before_heads(_: random.Random) -> AbstractContextManager[None]:
-    """The index may point at state that is not there yet."""
+BUSY_S: Final = 5.0
+"""What a write may take before it is given up and tried again."""
+
+
+def changes_before_heads(rng: random.Random) -> AbstractContextManager[None]:
+    """The index may point at state that is not there yet, for as long as a busy Cassandra takes."""
 
     async def apply(self: Sink, effects: Effects, dead: Sequence[Any]) -> None:
         self._deliver(effects, dead)
+        await asyncio.sleep(rng.expovariate(1 / BUSY_S))
         await self._write(self._before(effects))
         await self._write(self._after(effects))
         await self._write([one for head in effects.closed.values() for one in self._mode(head)])
@@ -141,12 +147,15 @@ def switch_without_a_fence(_: random.Random) -> AbstractContextManager[None]:
     return _instead((Diffusion, "_to", to))
 
 
-def fence_before_the_switch_is_open(_: random.Random) -> AbstractContextManager[None]:
-    """LEAVING and RETURNING are not persisted before members are told."""
+def switch_closed_before_its_fence(_: random.Random) -> AbstractContextManager[None]:
+    """READ and WRITE are persisted before members are told: after a crash between the two nobody
+    tells them, for the switch is done.
+    """
     real = Sink._before
 
     def before(self: Sink, effects: Effects) -> Any:
-        return real(self, Effects(messages=effects.messages))
+        closed = [one for head in effects.closed.values() for one in self._mode(head)]
+        return [*real(self, effects), *closed]
 
     return _instead((Sink, "_before", before))
 
@@ -241,7 +250,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {"none": none} | {
         changes_before_heads,
         members_before_changes,
         switch_without_a_fence,
-        fence_before_the_switch_is_open,
+        switch_closed_before_its_fence,
         cache_kept_over_a_rebalance,
         last_writer_wins,
         cursor_before_rows,
