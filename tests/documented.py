@@ -183,7 +183,7 @@ TABLE: dict[str, How] = {
         {
             "diffusion.bench.write.ROUNDS": 1,
             "diffusion.bench.write.ROWS": 24_000,
-            "diffusion.bench.write.STREAM_EVENTS": 2_000,
+            "diffusion.bench.write.STREAM_EVENTS": 24_000,
             "diffusion.bench.write.STOCK_EVENTS": 300,
             "diffusion.bench.write.NAIVE_SECONDS": 1.0,
             "diffusion.bench.write.USERS_CHECKED": 20,
@@ -207,7 +207,7 @@ TABLE: dict[str, How] = {
     "./dev bench tracing": Reduced(
         "bench tracing --rounds 1",
         {
-            "diffusion.bench.tracing.EVENTS": 2_000,
+            "diffusion.bench.tracing.EVENTS": 24_000,
             "diffusion.bench.tracing.USERS": 4,
             "diffusion.bench.tracing.CHATS": 3,
         },

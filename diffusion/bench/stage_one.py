@@ -26,7 +26,7 @@ from infra.local.ports import free_ports
 from infra.settings import Settings
 from schemas import ids, topics
 from schemas.codec import encode_event, join_events
-from schemas.errors import RetryableError
+from schemas.errors import PermanentError, RetryableError
 from schemas.events import Message
 from schemas.partitioner import partition_of
 from schemas.trace_context import Headers
@@ -128,6 +128,8 @@ def take(settings: Settings, events: int, logs: Path) -> Taken:
             processes.check()
             time.sleep(POLL_S)
         assert first is not None
+        if count <= first[0]:  # a batch is 10,000 events, and the first one does not count
+            raise PermanentError(f"{events:,} events were one batch: more are needed to time them.")
         peak = processes.peaks()["stream-worker"]
     return Taken(int(count - first[0]), now_s - first[1], spent_ms - first[2], peak)
 
