@@ -135,12 +135,7 @@ class Materializer:
         if not good:
             return
         contexts = _contexts(good)
-        about: dict[str, tracing.Value] = {
-            "messaging.system": "kafka",
-            "messaging.operation.type": "process",
-            "messaging.destination.name": topics.CHANGES.name,
-            "messaging.batch.message_count": len(good),
-        }
+        about = tracing.about_batch(topics.CHANGES.name, len(good))
         with tracing.spans().batch(f"apply {topics.CHANGES.name}", contexts, about):
             self._apply(good, contexts)
 

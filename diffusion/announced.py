@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Final
 import orjson
 import psutil
 
-from infra.figures.targets import JOBS
+from diffusion.processes import bracketed
+from diffusion.targets import listed
 from infra.local.ports import free_ports
 from infra.local.settings import default_data_dir
 from schemas.errors import PermanentError
@@ -94,6 +95,14 @@ def announced(kind: str, settings: Settings) -> Iterator[Settings]:
             path.unlink()
 
 
+def run(kind: str, main: Callable[[Settings], None]) -> None:
+    """Load the settings, and run a program with them, announced."""
+    from infra.settings import load
+
+    with announced(kind, load()) as settings:
+        main(settings)
+
+
 def _with_port(kind: str, settings: Settings) -> Settings:
     """A worker without a port for its metrics is given a free one; an API is told of the others."""
     if kind == "api":
@@ -113,13 +122,11 @@ def _write(path: Path, kind: str, settings: Settings) -> None:
         pid = left.stem.rpartition("-")[2]
         if not pid.isdigit() or not psutil.pid_exists(int(pid)):
             left.unlink(missing_ok=True)
-    labels = {"job": JOBS[kind]}
-    if kind == "api" and settings.api.tls_cert_file is not None:
-        labels["__scheme__"] = "https"
+    api_tls = settings.api.tls_cert_file is not None
     # Whoever reads finds a whole file or none.
     unfinished = path.with_suffix(".new")
     unfinished.write_bytes(
-        orjson.dumps([{"targets": [_address(kind, settings)], "labels": labels}])
+        orjson.dumps(listed({kind: [_address(kind, settings)]}, api_tls=api_tls))
     )
     unfinished.replace(path)
 
@@ -130,4 +137,4 @@ def _address(kind: str, settings: Settings) -> str:
     else:
         section = getattr(settings, SECTIONS[kind])
         host, port = section.metrics_host, section.metrics_port
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return f"{bracketed(host)}:{port}"

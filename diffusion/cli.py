@@ -136,12 +136,10 @@ def stream_worker(*, processes: Annotated[int, Parameter(help=PROCESSES_HELP)] =
     if processes != 1:
         _fleet("stream-worker", processes)
         return
-    from diffusion.announced import announced
-    from infra.settings import load
-    from streams.__main__ import main as run
+    from diffusion import announced
+    from streams.__main__ import main as program
 
-    with announced("stream-worker", load()) as settings:
-        run(settings)
+    announced.run("stream-worker", program)
 
 
 @app.command
@@ -150,12 +148,10 @@ def materializer(*, processes: Annotated[int, Parameter(help=PROCESSES_HELP)] = 
     if processes != 1:
         _fleet("materializer", processes)
         return
-    from consumers.__main__ import main as run
-    from diffusion.announced import announced
-    from infra.settings import load
+    from consumers.__main__ import main as program
+    from diffusion import announced
 
-    with announced("materializer", load()) as settings:
-        run(settings)
+    announced.run("materializer", program)
 
 
 def _fleet(kind: str, count: int) -> None:
@@ -168,12 +164,10 @@ def _fleet(kind: str, count: int) -> None:
 @app.command
 def api() -> None:
     """Run one sync API process; at `/` it has a page of live figures."""
-    from diffusion.announced import announced
-    from infra.settings import load
-    from syncapi.__main__ import main as run
+    from diffusion import announced
+    from syncapi.__main__ import main as program
 
-    with announced("api", load()) as settings:
-        run(settings)
+    announced.run("api", program)
 
 
 @app.command

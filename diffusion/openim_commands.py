@@ -15,13 +15,11 @@ def openim_tap() -> None:
     Scale by starting more, up to the partitions of OpenIM's topic. Exit code 75: Kafka or Cassandra
     is away; to be started again.
     """
-    from consumers.openim.__main__ import main as run
-    from diffusion.announced import announced
-    from infra.settings import load
+    from consumers.openim.__main__ import main
+    from diffusion import announced
 
     try:
-        with announced("openim-tap", load()) as settings:
-            run(settings)
+        announced.run("openim-tap", main)
     except RetryableError as error:
         say_why(str(error))
         sys.exit(EXIT_RESTART)

@@ -141,7 +141,7 @@ def given_headers(headers: Callable[[], Found]) -> Found:
 
 def contexts_of(headers: Found) -> tuple[TraceContext, ...]:
     """The contexts in a record's headers, at most `CONTEXTS_MAX`."""
-    return few(one.context for one in origins_of(headers))
+    return tuple(one.context for one in origins_of(headers))
 
 
 def origins_of(headers: Found) -> tuple[Origin, ...]:
@@ -161,10 +161,15 @@ def origins_of(headers: Found) -> tuple[Origin, ...]:
         elif name == SOURCE_HEADER:
             sources.append(value.decode("utf-8", "replace") if isinstance(value, bytes) else value)
     paired = sources if len(sources) == len(found) else [""] * len(found)
-    of: dict[TraceContext, str] = {}
-    for context, source in zip(found, paired, strict=True):
-        of.setdefault(context, source)
-    return tuple(Origin(one, of[one]) for one in few(of))
+    return few_origins(map(Origin, found, paired))
+
+
+def few_origins(origins: Iterable[Origin]) -> tuple[Origin, ...]:
+    """What `few` keeps of many, each with the source that came first with it."""
+    sources: dict[TraceContext, str] = {}
+    for context, source in origins:
+        sources.setdefault(context, source)
+    return tuple(Origin(one, sources[one]) for one in few(sources))
 
 
 def headers_of(contexts: Iterable[TraceContext]) -> Headers:

@@ -143,8 +143,8 @@ def build(settings: Settings, session: Session, epochs: dict[str, Epoch]) -> Wor
         rules=rules,
         dead_share=_dead_share(settings, topics.USER_WRITES.name),
     )
-    _agent(worker, settings, topics.CONVERSATION_WRITES.name, conversations)
-    _agent(worker, settings, topics.USER_WRITES.name, users)
+    _agent(worker, settings, conversations)
+    _agent(worker, settings, users)
     source = epochs[topics.CONVERSATION_WRITES.name]
     sweep = Sweep(session, worker.delivery("sweep"), rules, source.partitions, now_ms)
 
@@ -229,14 +229,13 @@ class Work:
     def __init__(
         self,
         settings: Settings,
-        topic: str,
         pipeline: Pipeline[Any],
         stand: Callable[[TooManyDead], Awaitable[None]],
     ) -> None:
         self._stand = stand
         self._records_max = settings.stream.batch_records
         self._wait_s = settings.stream.batch_wait_s
-        self.topic = topic
+        self.topic = topic = pipeline.topic
         self.batches = 0
         """Finished so far."""
         self.assigned: frozenset[int] = frozenset()
@@ -297,10 +296,10 @@ class Work:
             self._backlog.left(await self._progress.look(consumer))
 
 
-def _agent(worker: Worker, settings: Settings, topic: str, pipeline: Pipeline[Any]) -> None:
-    app = worker.app
+def _agent(worker: Worker, settings: Settings, pipeline: Pipeline[Any]) -> None:
+    app, topic = worker.app, pipeline.topic
     source = app.topic(topic, value_type=bytes, value_serializer="raw", key_serializer="raw")
-    work = Work(settings, topic, pipeline, worker.stand)
+    work = Work(settings, pipeline, worker.stand)
     worker.works.append(work)
 
     async def counting() -> None:

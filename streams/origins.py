@@ -10,9 +10,9 @@ which is the usual case, nothing is done at all.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-from schemas.trace_context import CONTEXTS_MAX, LINKS_MAX, Origin, TraceContext, few
+from schemas.trace_context import LINKS_MAX, Origin, TraceContext, few, few_origins
 
 
 class Written(NamedTuple):
@@ -23,24 +23,25 @@ class Written(NamedTuple):
     keys: frozenset[str]
 
 
+class Correlated(Protocol):
+    """A record, as it came or as it is written here."""
+
+    @property
+    def contexts(self) -> tuple[TraceContext, ...]:
+        """Of the writes that it was made of."""
+
+
 def by_key(records: Iterable[Written]) -> dict[str, tuple[Origin, ...]]:
     """The origins of each key. Keys of one record alone share a tuple: none is made for each."""
     found: dict[str, tuple[Origin, ...]] = {}
     for record in records:
-        own = tuple(Origin(one, record.source) for one in few(record.contexts))
+        own = few_origins(Origin(one, record.source) for one in record.contexts)
         for key in record.keys:
             before = found.get(key)
-            found[key] = own if before is None else _few((*before, *own))
+            found[key] = own if before is None else few_origins((*before, *own))
     return found
 
 
-def of_batch(records: Iterable[Written]) -> tuple[TraceContext, ...]:
+def of_batch(records: Iterable[Correlated]) -> tuple[TraceContext, ...]:
     """The contexts of a batch, at most `LINKS_MAX`."""
     return few((context for record in records for context in record.contexts), LINKS_MAX)
-
-
-def _few(origins: Iterable[Origin]) -> tuple[Origin, ...]:
-    sources: dict[TraceContext, str] = {}
-    for context, source in origins:
-        sources.setdefault(context, source)
-    return tuple(Origin(one, sources[one]) for one in few(sources, CONTEXTS_MAX))

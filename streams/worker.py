@@ -17,11 +17,12 @@ from infra import metrics, tracing
 from infra.cassandra.topic_epochs import Epoch
 from infra.clock import Clock, monotonic_s
 from infra.kafka.dead_share import DeadShare
+from schemas import topics
 from schemas.changes import Change, MessageChange, ModuleChange
 from schemas.codec import CONVERSATION_EVENTS, USER_EVENTS, EventDecoder
 from schemas.dead_letters import DeadLetter, letter
 from schemas.events import ConversationEvent, UserEvent
-from schemas.trace_context import LINKS_MAX, TraceContext, few, place
+from schemas.trace_context import TraceContext, place
 from schemas.versions import stamp_of, version_of
 from streams.cache import ConversationCache
 from streams.diffusion import Diffusion
@@ -58,6 +59,7 @@ class Stamped(Struct, Generic[E], frozen=True):
 class Pipeline(Generic[E]):
     """What both write topics share: decoding, dead letters, counting."""
 
+    topic: str
     decoder: EventDecoder[E]
 
     def __init__(
@@ -73,18 +75,17 @@ class Pipeline(Generic[E]):
         self._dead_share = dead_share
 
     async def process(self, records: Sequence[SourceRecord]) -> None:
-        """Do all that these records ask for. Raises what the sink raises, and `TooManyDead` before
-        anything is done; nothing is half counted.
+        """Do all that these records of `topic` ask for. Raises what the sink raises, and
+        `TooManyDead` before anything is done; nothing is half counted.
         """
-        spans = tracing.spans()
-        if not spans.on:
-            await self._process(records)
-            return
-        contexts = few((one for record in records for one in record.contexts), LINKS_MAX)
-        with spans.batch(f"diffuse {records[0].topic}", contexts, _about(records)):
-            await self._process(records)
+        contexts = of_batch(records)
+        about = tracing.about_batch(self.topic, len(records))
+        with tracing.spans().batch(f"diffuse {self.topic}", contexts, about):
+            await self._process(records, contexts)
 
-    async def _process(self, records: Sequence[SourceRecord]) -> None:
+    async def _process(
+        self, records: Sequence[SourceRecord], contexts: Sequence[TraceContext]
+    ) -> None:
         started = monotonic_s()
         stamped: list[Stamped[E]] = []
         dead: list[DeadLetter] = []
@@ -101,7 +102,7 @@ class Pipeline(Generic[E]):
             self._name_origins(effects, written)
         await self._sink.apply(effects, dead)
         _count(stamped, effects, dead)
-        _say(records, stamped, effects, dead, written)
+        _say(records, stamped, effects, dead, contexts)
         tracing.spans().note(
             {
                 "diffusion.events": len(stamped),
@@ -154,6 +155,7 @@ class Pipeline(Generic[E]):
 class ConversationPipeline(Pipeline[ConversationEvent]):
     """Events of conversations: needs their heads and members."""
 
+    topic = topics.CONVERSATION_WRITES.name
     decoder = CONVERSATION_EVENTS
 
     def __init__(
@@ -194,6 +196,7 @@ class ConversationPipeline(Pipeline[ConversationEvent]):
 class UserPipeline(Pipeline[UserEvent]):
     """Events of users: a change for the user himself, no state needed."""
 
+    topic = topics.USER_WRITES.name
     decoder = USER_EVENTS
 
     def __init__(
@@ -245,25 +248,15 @@ def _count(stamped: Sequence[Stamped[Any]], effects: Effects, dead: Sequence[Dea
         metrics.stream_dead_letters.labels(one.topic).inc()
 
 
-def _about(records: Sequence[SourceRecord]) -> dict[str, tracing.Value]:
-    """What a span says of a batch before it is worked on."""
-    return {
-        "messaging.system": "kafka",
-        "messaging.operation.type": "process",
-        "messaging.destination.name": records[0].topic,
-        "messaging.batch.message_count": len(records),
-    }
-
-
 def _say(
     records: Sequence[SourceRecord],
     stamped: Sequence[object],
     effects: Effects,
     dead: Sequence[DeadLetter],
-    written: Sequence[Written],
+    contexts: Sequence[TraceContext],
 ) -> None:
     """A line for each batch with correlation ids, where INFO is logged; for others, where DEBUG."""
-    level = logging.INFO if written else logging.DEBUG
+    level = logging.INFO if contexts else logging.DEBUG
     if not log.isEnabledFor(level):
         return
     last = records[-1]
@@ -275,7 +268,7 @@ def _say(
         "events": len(stamped),
         "changes": len(effects.changes),
         "dead_letters": len(dead),
-        "trace_ids": [one.trace_id for one in of_batch(written)],
+        "trace_ids": [one.trace_id for one in contexts],
     }
     log.log(level, "a batch is diffused", extra=told)
 

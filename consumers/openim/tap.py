@@ -109,12 +109,7 @@ class Tap:
 
     def apply(self, messages: Sequence[Message]) -> None:
         """Tell a batch and deliver it; `_commit` commits it."""
-        about: dict[str, tracing.Value] = {
-            "messaging.system": "kafka",
-            "messaging.operation.type": "process",
-            "messaging.destination.name": self._settings.topic,
-            "messaging.batch.message_count": len(messages),
-        }
+        about = tracing.about_batch(self._settings.topic, len(messages))
         with tracing.spans().batch(f"tell {self._settings.topic}", (), about):
             self._apply(messages)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from schemas.events import (
     ConversationCleared,
@@ -38,6 +38,13 @@ AGAIN_SHARE: Final = 0.05
 """Messages that are written again, or arrive after the next one."""
 
 
+class _Late(NamedTuple):
+    """A message that is still to be written: for the first time, or once more."""
+
+    message: Message
+    is_again: bool
+
+
 class Backend:
     """Draws events. `write` is given each, in the order in which they reach the log."""
 
@@ -54,9 +61,7 @@ class Backend:
         self._write = write
         self._seqs: dict[str, int] = {}
         self._members: dict[str, set[str]] = {group: set() for group in cast.groups}
-        self._late: list[Message] = []
-        self._unwritten: set[tuple[str, int]] = set()
-        """Of the late ones, those that were not written once already."""
+        self._late: list[_Late] = []
         self._items = 0
 
     def begin(self) -> None:
@@ -77,10 +82,9 @@ class Backend:
         while self._late:
             self._write_late(self._late[-1])
 
-    def _write_late(self, message: Message) -> None:
-        self._late.remove(message)
-        self._unwritten.discard((message.conversation_id, message.seq))
-        self._write(message)
+    def _write_late(self, late: _Late) -> None:
+        self._late.remove(late)
+        self._write(late.message)
 
     def _next(self, conversation_id: str) -> int:
         self._seqs[conversation_id] = self._seqs.get(conversation_id, 0) + 1
@@ -88,9 +92,9 @@ class Backend:
 
     def _say(self, message: Message) -> None:
         if self._rng.random() < AGAIN_SHARE:
-            self._late.append(message)
-            if self._rng.random() < 0.5:
-                self._unwritten.add((message.conversation_id, message.seq))
+            late = _Late(message, is_again=self._rng.random() >= 0.5)
+            self._late.append(late)
+            if not late.is_again:
                 return
         self._write(message)
 
@@ -130,9 +134,9 @@ class Backend:
         self._members[group].difference_update(who)
         # What they may see comes before their leave, as the contract asks; what is written once
         # more may come behind it.
-        for message in [one for one in self._late if one.conversation_id == group]:
-            if (group, message.seq) in self._unwritten:
-                self._write_late(message)
+        for late in list(self._late):
+            if late.message.conversation_id == group and not late.is_again:
+                self._write_late(late)
         self._write(MembersLeft(group, who, self._seqs.get(group, 0), self._clock(), "quit"))
 
     def _own(self) -> None:

@@ -5,10 +5,13 @@ Faust's words for the same are `streams.credentials`.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Final
 
 from confluent_kafka import KafkaError
 
+from infra.clock import monotonic_s
 from infra.settings import KafkaSettings
 from infra.tls import client_context
 
@@ -50,18 +53,32 @@ def options(settings: KafkaSettings) -> dict[str, str]:
     return found
 
 
+REFUSAL_STANDS_S: Final = 30.0
+"""A refused client tries again within 10 s (librdkafka's `reconnect.backoff.max.ms`), so a refusal
+older than three tries is over, and what is complained of since has a reason of its own.
+"""
+
+
 class Complaints:
     """What librdkafka says while a call waits, which itself only tells that time is up."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = monotonic_s) -> None:
+        self._clock = clock
         self._last: KafkaError | None = None
+        self._refused_at = -math.inf
 
     def hear(self, error: KafkaError) -> None:
-        """Keep it, unless it only says that no broker is left: why, was said before."""
-        if error.code() != KafkaError._ALL_BROKERS_DOWN:
+        """Keep it, unless it only says that no broker is left: why, was said before. So it was by a
+        refusal, whose line may be reported once more as merely lost.
+        """
+        if error.code() in REFUSALS:
+            self._last, self._refused_at = error, self._clock()
+        elif error.code() == KafkaError._ALL_BROKERS_DOWN:
+            return
+        elif self._clock() - self._refused_at > REFUSAL_STANDS_S:
             self._last = error
 
     def take(self) -> KafkaError | None:
-        """What was said last, once."""
-        last, self._last = self._last, None
+        """The refusal that stands, or what was said last where there is none; once."""
+        last, self._last, self._refused_at = self._last, None, -math.inf
         return last

@@ -168,7 +168,9 @@ class Link:
         )
 
     def _hear(self, error: KafkaError) -> None:
-        if error.code() != KafkaError._ALL_BROKERS_DOWN:  # why, was said before
+        # A refusal says what to do, and the line that it ends may be reported as merely lost.
+        refused = self._complaint is not None and self._complaint.code() in _REFUSALS
+        if error.code() != KafkaError._ALL_BROKERS_DOWN and not refused:  # why, was said before
             self._complaint = error
         self._complained(error.str(), error.fatal())
 

@@ -47,7 +47,8 @@ def plain(silent: str) -> Iterator[Admin]:
         ([TLS, DOWN], TIMED_OUT, BrokerRefused, "set DIFFUSION_KAFKA_SECURITY_PROTOCOL to what"),
         ([TLS, DOWN], TIMED_OUT, BrokerRefused, "(certificate verify failed)"),
         ([PASSWORD, DOWN], TIMED_OUT, BrokerRefused, "set DIFFUSION_KAFKA_SASL_USERNAME"),
-        ([PASSWORD, REFUSED], TIMED_OUT, BrokerUnavailable, "(Connection refused)"),
+        ([PASSWORD, REFUSED], TIMED_OUT, BrokerRefused, "set DIFFUSION_KAFKA_SASL_USERNAME"),
+        ([REFUSED, PASSWORD], TIMED_OUT, BrokerRefused, "set DIFFUSION_KAFKA_SASL_USERNAME"),
         ([TLS], FORBIDDEN, BrokerUnavailable, "(not yours)"),
     ],
 )

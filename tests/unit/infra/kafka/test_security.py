@@ -8,7 +8,7 @@ import pytest
 from confluent_kafka import KafkaError, Producer
 
 from infra.kafka.config import common, consumer, own, producer
-from infra.kafka.security import Complaints, options
+from infra.kafka.security import REFUSAL_STANDS_S, Complaints, options
 from infra.settings import KafkaSettings, SettingsError
 from tests.certificates import KEY_PASSWORD, Authority, Signed
 
@@ -97,13 +97,25 @@ def complaint(code: int, text: str) -> KafkaError:
     return KafkaError(code, text)
 
 
-def test_the_last_complaint_that_says_why_is_kept_and_told_once() -> None:
+def test_the_complaint_that_says_what_to_do_is_kept_and_told_once() -> None:
     complaints = Complaints()
     assert complaints.take() is None
     complaints.hear(complaint(KafkaError._TRANSPORT, "broken"))
     complaints.hear(complaint(KafkaError._SSL, "who are you?"))
+    complaints.hear(complaint(KafkaError._TRANSPORT, "certificate verify failed"))
     complaints.hear(complaint(KafkaError._ALL_BROKERS_DOWN, "1/1 brokers are down"))
     last = complaints.take()
     assert last is not None
     assert (last.code(), last.str()) == (KafkaError._SSL, "who are you?")
     assert complaints.take() is None
+
+
+def test_a_refusal_of_yesterday_does_not_hide_why_a_broker_is_away_today() -> None:
+    now = 0.0
+    complaints = Complaints(lambda: now)
+    complaints.hear(complaint(KafkaError._AUTHENTICATION, "no such user"))
+    now = REFUSAL_STANDS_S + 1
+    complaints.hear(complaint(KafkaError._TRANSPORT, "Connection refused"))
+    last = complaints.take()
+    assert last is not None
+    assert last.str() == "Connection refused"

@@ -9,6 +9,7 @@ from schemas.errors import PermanentError, RetryableError
 from sdk.backend.link import Link
 
 TIMED_OUT = KafkaException(KafkaError(KafkaError._TRANSPORT, "Failed to get metadata"))
+LOST = KafkaError(KafkaError._TRANSPORT, "certificate verify failed")
 DOWN = KafkaError(KafkaError._ALL_BROKERS_DOWN, "1/1 brokers are down")
 
 
@@ -20,6 +21,8 @@ DOWN = KafkaError(KafkaError._ALL_BROKERS_DOWN, "1/1 brokers are down")
         ([KafkaError(KafkaError._TRANSPORT, "refused"), DOWN], RetryableError, r"2 s \(refused\)"),
         ([KafkaError(KafkaError._SSL, "who?"), DOWN], PermanentError, r"\(who\?\).*ssl\.ca"),
         ([KafkaError(KafkaError._AUTHENTICATION, "no"), DOWN], PermanentError, r"sasl\.password"),
+        # As OpenSSL tells it at times: the refusal, and then that the line is gone.
+        ([KafkaError(KafkaError._SSL, "who?"), LOST, DOWN], PermanentError, r"\(who\?\).*ssl\.ca"),
     ],
 )
 def test_what_was_complained_of_says_what_to_look_at(
