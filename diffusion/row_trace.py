@@ -7,6 +7,7 @@ these had an id, and the source records they are in. `places` is pure; `fetch` r
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -26,6 +27,9 @@ from schemas.versions import epoch_of, offset_of
 
 ROWS_MAX: Final = 100_000
 """Rows of the user that are looked through, newest window first: a week of a very busy one."""
+
+PLACE: Final = re.compile(r"([0-9]{1,9})/([0-9]{1,18})")
+"""A partition and an offset of Kafka: numbers of 32 and 64 bits, with a sign."""
 
 KINDS: Final = ("message", "read", "state")
 """As the columns of the index have them."""
@@ -132,11 +136,10 @@ def at(settings: Settings, text: str) -> list[Step]:
     """Look up a change record by `PARTITION/OFFSET`, as a span of a sync has it; raises
     `PermanentError` for what is none.
     """
-    partition, _, offset = text.rpartition("/")
-    partition = partition.removeprefix(f"{CHANGES.name}/")
-    if not (partition.isdecimal() and offset.isdecimal()):
+    found = PLACE.fullmatch(text.removeprefix(f"{CHANGES.name}/"))
+    if found is None:
         raise PermanentError(f"{text!r:.100} is no place: give PARTITION/OFFSET, as 3/1234.")
-    one = Place("change", 0, int(partition), int(offset), readable=True)
+    one = Place("change", 0, int(found[1]), int(found[2]), readable=True)
     with Peek(settings.kafka) as peek:
         return [step(one, lambda *where: peek.at(CHANGES.name, *where))]
 

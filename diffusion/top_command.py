@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import ssl
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -58,8 +59,8 @@ def top(
             f"--interval is {interval:g}: give seconds from {INTERVAL_MIN_S:g} to "
             f"{INTERVAL_MAX_S:g}."
         )
-    if ca_file is not None and not ca_file.is_file():
-        raise PermanentError(f"--ca-file names {ca_file}, which is not a file.")
+    if ca_file is not None:
+        _check(ca_file)
     pattern = pattern_of(load(), targets)
     program = _Program(pattern, interval, None if ca_file is None else str(ca_file))
     if not (once or json or not sys.stdout.isatty()):
@@ -69,6 +70,16 @@ def top(
     _print(found, json=json)
     if not any(one.state != "down" for one in found.processes):
         fail("No process answers.")
+
+
+def _check(ca_file: Path) -> None:
+    try:
+        ssl.create_default_context(cafile=ca_file)
+    except OSError as error:
+        raise PermanentError(
+            f"--ca-file names {ca_file}, which cannot be used ({error.strerror or error}): name a "
+            "file of certificates in PEM."
+        ) from error
 
 
 class _Program:

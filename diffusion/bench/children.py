@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from typing import Any, TypeVar
 
+from diffusion.pool import spawned
 from infra.metrics import peak_resident_bytes
 
 T = TypeVar("T")
@@ -18,8 +18,7 @@ def run(work: Callable[..., T], *arguments: Any) -> tuple[T, int]:
     """Call `work`, a function of a module, in a new process: what it returns, and the peak of the
     process's resident memory in bytes. Raises what it raises.
     """
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
+    with spawned(1) as pool:
         return pool.submit(_measured, work, arguments).result()
 
 

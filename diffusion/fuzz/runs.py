@@ -7,10 +7,9 @@ be run alone.
 from __future__ import annotations
 
 import logging
-import multiprocessing
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +22,7 @@ from diffusion.fuzz import records
 from diffusion.fuzz.laws import LAWS, judge
 from diffusion.fuzz.records import Specimen
 from diffusion.fuzz.ways import Ways
+from diffusion.pool import spawned
 from infra.clock import monotonic_s
 from infra.metrics import peak_resident_bytes
 
@@ -123,7 +123,7 @@ def fuzz(
     if count <= RECORDS_PER_TASK:
         found.add(some(seed, first, count))
     else:
-        with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
+        with spawned() as pool:
             waiting = [
                 pool.submit(some, seed, begin, min(RECORDS_PER_TASK, first + count - begin))
                 for begin in range(first, first + count, RECORDS_PER_TASK)

@@ -7,7 +7,6 @@ part of a world.
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -18,6 +17,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
+from diffusion.pool import spawned
 from diffusion.simulation.laws import LAWS
 from diffusion.simulation.mutations import MUTATIONS
 from diffusion.simulation.world import Outcome, run
@@ -136,7 +136,7 @@ def _pool() -> Iterator[ProcessPoolExecutor]:
     before = os.environ.get("PYTHONHASHSEED")
     os.environ["PYTHONHASHSEED"] = FIXED_HASHES
     try:
-        with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
+        with spawned() as pool:
             yield pool
     finally:
         if before is None:

@@ -65,7 +65,21 @@ def test_a_person_is_shown_all_of_it(capsys: pytest.CaptureFixture[str]) -> None
     assert "no row of this conversation" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("text", ["", "3", "3/", "x/4", "other/3/4", "3/4/5/6"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "3",
+        "3/",
+        "x/4",
+        "other/3/4",
+        "3/4/5/6",
+        "3/9223372036854775808",
+        "9999999999/1",
+        "9" * 5_000 + "/1",
+        "\u0663/1",
+    ],
+)
 def test_what_is_no_place_is_refused(text: str) -> None:
     with pytest.raises(PermanentError, match="is no place: give PARTITION/OFFSET"):
         at(Settings(), text)

@@ -74,6 +74,10 @@ def test_an_interval_that_makes_no_sense(interval: float) -> None:
         top(interval=interval)
 
 
-def test_authorities_that_are_not_there(tmp_path: Path) -> None:
-    with pytest.raises(PermanentError, match="not a file"):
-        top(ca_file=tmp_path / "ca.pem")
+def test_authorities_that_cannot_be_used(tmp_path: Path) -> None:
+    ca_file = tmp_path / "ca.pem"
+    with pytest.raises(PermanentError, match=r"ca\.pem, which cannot be used \(No such file"):
+        top(ca_file=ca_file)
+    ca_file.write_text("no certificate")
+    with pytest.raises(PermanentError, match="name a file of certificates in PEM"):
+        top(ca_file=ca_file)
