@@ -68,8 +68,11 @@ it, 500 records of twenty messages were cut in two, and 2,000 chats took 1.8 tim
 
 FETCH_BYTES_MAX: Final = 1_048_576
 
-POLL_INTERVAL_S: Final = 300.0
-"""Longest silence of the consumer's own loop before the group gives up on it."""
+POLL_INTERVAL_S: Final = 86_400.0
+"""Longest time without a fetch, after which aiokafka leaves the group, and does not join again: a
+rebalance waits for a fetch then, and the fetch for the rebalance. A batch may take minutes, and
+waits as long as Cassandra is away; what stands still is `infra.standstill`'s to tell.
+"""
 
 
 class Worker:
@@ -282,10 +285,6 @@ class Work:
         self._progress.finished(records)
         self.batches += 1
 
-    async def revoked(self, *_: Any, **__: Any) -> None:
-        """Partitions were taken away."""
-        self._progress.revoked()
-
     async def count(self, app: faust.App) -> None:
         """Tell again and again how many records are not done."""
         while True:
@@ -306,7 +305,6 @@ def _agent(worker: Worker, settings: Settings, pipeline: Pipeline[Any]) -> None:
         await work.count(app)
 
     app.agent(source, name=f"diffuse-{topic}", concurrency=1)(work.consume)
-    app.on_partitions_revoked.connect(work.revoked, weak=False)
     app.task(counting)
 
 

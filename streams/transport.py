@@ -11,7 +11,16 @@ the one behind those thrown away, and once that is acknowledged they are committ
 a new group whose second worker joined within a second of the first. Here such a partition is sought
 to its beginning, where a group without a commit begins.
 
-And a write whose transaction was aborted did not happen: Faust reads it, this does not.
+And Faust skips a record below the last one it handed over, so that a fetch from before a seek must
+not be handed over after it: what is fetched again would be skipped, up to there. Faust holds the
+flow from the revocation to the end of the seek, but not
+
+- for a worker without a partition, nor where a rebalance begins while the seek of the one before is
+  under way, whose end lets the flow go: here it is held at each assignment;
+- while it commits within its loop of handing over, after so many records (`broker_commit_every`),
+  which may outlast a rebalance: here the clock alone has it commit.
+
+A write whose transaction was aborted did not happen: Faust reads it, this does not.
 """
 
 from __future__ import annotations
@@ -59,6 +68,15 @@ class _ConsumerThread(aiokafka.AIOKafkaConsumerThread):
 
 
 class _Consumer(aiokafka.Consumer):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._commit_every = None
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        self.stop_flow()
+        self.app.flow_control.suspend()
+        await super().on_partitions_assigned(assigned, generation_id)
+
     def _to_message(self, tp: TP, record: Any) -> Any:
         # What is missing between two records (markers of transactions, aborted ones) Faust counts
         # as acknowledged, but takes a last offset of 0 for none, and would commit nothing more.

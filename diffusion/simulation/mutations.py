@@ -15,15 +15,16 @@ from typing import Any, Final, TypeAlias
 from msgspec.structs import replace
 
 from diffusion.simulation import store as modelled
-from diffusion.simulation.cells import Cells
+from diffusion.simulation.cells import Bound, Cells
 from diffusion.simulation.laws import BOUNDED, IN_ORDER, LOST, MONOTONE, PRIVATE, RESURRECTED
 from diffusion.simulation.materializer import MaterializerProcess
 from diffusion.simulation.processes import Died
 from diffusion.simulation.stream_worker import StreamWorker
 from schemas import protocol
-from schemas.changes import StateChange
+from schemas.changes import Deletion, StateChange
 from sdk.client import apply as device_apply
 from sdk.client.store import Store as DeviceStore
+from streams import diffusion as stream_diffusion
 from streams.cache import ConversationCache
 from streams.diffusion import Diffusion
 from streams.effects import Effects
@@ -166,12 +167,31 @@ def cache_kept_over_a_rebalance(_: random.Random) -> AbstractContextManager[None
 
 
 def last_writer_wins(_: random.Random) -> AbstractContextManager[None]:
-    """Cells are stamped by when they are written, and not by what they say."""
+    """What is told of a conversation is stamped by when it is written, and not by what it says. Not
+    so the index, which would go back in every world, and hide what else does.
+    """
+    real = Cells.apply
 
     def merged(_self: Any, _held: Any, new: Any) -> Any:
         return new
 
-    return _instead((Cells, "_merged", merged))
+    def apply(self: Cells, statement: Bound) -> None:
+        if "changes_by_user" in statement.cql:
+            real(self, statement)
+            return
+        with _instead((Cells, "_merged", merged)):
+            real(self, statement)
+
+    return _instead((Cells, "apply", apply))
+
+
+def deletion_one_short(_: random.Random) -> AbstractContextManager[None]:
+    """A conversation is deleted up to the message before the last one."""
+
+    def short(seq: int, at_ms: int) -> Deletion:
+        return Deletion(seq - 1, at_ms)
+
+    return _instead((stream_diffusion, "Deletion", short))
 
 
 def cursor_before_rows(rng: random.Random) -> AbstractContextManager[None]:
@@ -253,6 +273,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {"none": none} | {
         switch_closed_before_its_fence,
         cache_kept_over_a_rebalance,
         last_writer_wins,
+        deletion_one_short,
         cursor_before_rows,
         rows_without_the_queue,
         entries_replace_what_is_held,
@@ -265,7 +286,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {"none": none} | {
 
 CAUGHT_BY: Final[Mapping[str, frozenset[str]]] = {
     "cache-kept-over-a-rebalance": frozenset({LOST, PRIVATE}),
-    "last-writer-wins": frozenset({RESURRECTED}),
+    "deletion-one-short": frozenset({RESURRECTED}),
     "later-batch-first": frozenset({IN_ORDER}),
     "rows-of-a-user-one-by-one": frozenset({IN_ORDER}),
     "entries-replace-what-is-held": frozenset({MONOTONE}),

@@ -62,6 +62,8 @@ class StreamWorker(Worker):
         super().__init__(name, fate, group, world)
         self.store = store
         self._done: dict[Place, int] = {}
+        self.believed: dict[Place, int] = {}
+        """How far Faust takes each partition as committed."""
         self._progress: dict[str, Progress] = {}
         self._commits = False
         self.cache: ConversationCache | None = None
@@ -90,15 +92,14 @@ class StreamWorker(Worker):
         self.assigned()
 
     def assigned(self) -> None:
-        """Faust tells of every rebalance, and the cache is dropped with it."""
+        """Faust forgets what is acknowledged and not committed, and takes each partition again from
+        where it is committed, those too that stay; the cache is dropped.
+        """
+        self.positions = {}
         super().assigned()
-        self._done = {
-            place: at for place, at in self._done.items() if at > self.begun.get(place, 0)
-        }
+        self._done, self.believed = {}, dict(self.begun)
         if self.cache is not None:
             self.cache.drop()
-        for progress in self._progress.values():
-            progress.revoked()
 
     async def _agent(self, topic: Topic, pipeline: Pipeline[Any], link: Link) -> None:
         async def finish(taken: Taken) -> None:
@@ -119,12 +120,11 @@ class StreamWorker(Worker):
     def acknowledge(self, topic: Topic, taken: Taken) -> None:
         """Say that records are done; their offsets are committed within a second or so."""
         self._progress[topic.name].finished([_source(topic, *place) for place in taken])
-        # As Faust does, which knows what was committed of a partition when it got it: the end of a
-        # batch from before must not take that back.
+        # As Faust does: the end of a batch from before a rebalance must take no commit back.
         for partition, offset in taken:
             place = (topic.name, partition)
-            if offset >= self.begun.get(place, 0):
-                self._done[place] = offset + 1
+            if offset >= self.believed.get(place, 0):
+                self._done[place] = max(offset + 1, self._done.get(place, 0))
         if not self._commits:
             self._commits = True
             self.run(self._commit())
@@ -134,6 +134,7 @@ class StreamWorker(Worker):
         await self.fate.thawed()
         self._commits = False
         done, self._done = self._done, {}
+        self.believed |= done
         self.group.commit(self.name, done)  # refused or not, Faust takes it as made
 
 
@@ -149,6 +150,10 @@ class _Consumer:
 
     def highwater(self, tp: TP, /) -> int | None:
         return len(self._topic.records[tp.partition])
+
+    @property
+    def _committed_offset(self) -> Mapping[TP, int | None]:
+        return {TP(*place): at for place, at in self._worker.believed.items()}
 
     async def position(self, tp: TP, /) -> int | None:
         return self._worker.positions.get((tp.topic, tp.partition))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
+from aiokafka.errors import IllegalStateError
 from faust.types import TP
 
 from streams.progress import Progress
@@ -19,8 +20,10 @@ class Group:
     def __init__(self) -> None:
         self.positions: dict[TP, int | None] = {TP(TOPIC, 0): None, TP("other", 0): 7}
         self.ends: dict[TP, int | None] = {TP(TOPIC, 0): None, TP("other", 0): 9}
+        self._committed_offset: dict[TP, int | None] = {}
         self.commits: list[int] = []
         self.refuses = False
+        self.goes = False
         self.meanwhile: Progress | None = None
 
     def assignment(self) -> set[TP]:
@@ -30,6 +33,8 @@ class Group:
         return self.ends[tp]
 
     async def position(self, tp: TP, /) -> int | None:
+        if self.goes:
+            raise IllegalStateError(tp)
         return self.positions[tp]
 
     async def _commit(self, offsets: Mapping[TP, int], /) -> bool:
@@ -42,10 +47,18 @@ class Group:
         self.commits += offsets.values()
         return True
 
+    def came(self, at: int | None) -> None:
+        """The partition is this worker's from now on, again or still: so far it is committed."""
+        self.positions[TP(TOPIC, 0)] = self._committed_offset[TP(TOPIC, 0)] = at
+
     def taken(self, progress: Progress, upto: int) -> None:
-        """All before `upto` is taken and done."""
-        self.positions[TP(TOPIC, 0)] = upto
-        progress.finished([SourceRecord(TOPIC, 0, upto - 1, 0, b"")])
+        """All before `upto` is taken and done, and Faust asked to commit it."""
+        self.came(upto)
+        progress.finished([done(upto)])
+
+
+def done(upto: int) -> SourceRecord:
+    return SourceRecord(TOPIC, 0, upto - 1, 0, b"")
 
 
 def look(progress: Progress, group: Group, times: int = 1) -> int:
@@ -63,9 +76,10 @@ def test_behind_is_what_is_not_done_by_the_end_that_is_known() -> None:
     group.taken(progress, 5)
     group.positions[TP(TOPIC, 0)] = 9
     assert look(progress, group) == 5, "done, not taken, counts"
-    progress.revoked()
-    group.positions[TP(TOPIC, 0)] = 10
-    assert look(progress, group) == 0
+    group._committed_offset[TP(TOPIC, 0)] = 4
+    assert look(progress, group) == 5, "done, not committed, counts"
+    group.came(10)
+    assert look(progress, group) == 0, "others did the rest"
 
 
 def test_what_stands_is_committed_once_more_and_then_no_more() -> None:
@@ -93,27 +107,9 @@ def test_a_commit_that_is_refused_again_is_made_again() -> None:
 def test_a_batch_from_before_a_rebalance_takes_no_commit_back() -> None:
     """It ends after the partition went to another worker, which got to 8, and came back."""
     progress, group = Progress(TOPIC), Group()
-    progress.revoked()
-    group.taken(progress, 5)
-    group.positions[TP(TOPIC, 0)] = 8
-    look(progress, group, times=4)
-    assert group.commits == []
-
-
-def test_what_a_rebalance_refused_is_committed_after_it_where_the_partition_stays() -> None:
-    """Faust takes its own commit as made, and no further record comes."""
-    progress, group = Progress(TOPIC), Group()
-    group.taken(progress, 5)
-    progress.revoked()
-    look(progress, group, times=5)
-    assert group.commits == [5]
-
-
-def test_what_others_got_on_with_is_neither_committed_nor_behind() -> None:
-    progress, group = Progress(TOPIC), Group()
-    group.taken(progress, 5)
-    progress.revoked()
-    group.positions[TP(TOPIC, 0)] = group.ends[TP(TOPIC, 0)] = 8
+    group.came(8)
+    group.ends[TP(TOPIC, 0)] = 8
+    progress.finished([done(5)])
     assert look(progress, group, times=4) == 0
     assert group.commits == []
     group.taken(progress, 9)
@@ -121,16 +117,41 @@ def test_what_others_got_on_with_is_neither_committed_nor_behind() -> None:
     assert group.commits == [9]
 
 
+def test_nothing_is_committed_over_a_record_that_faust_waits_for() -> None:
+    """Of what it lost itself, it never commits what is behind; nor may this."""
+    progress, group = Progress(TOPIC), Group()
+    group.came(3)
+    group.positions[TP(TOPIC, 0)] = group.ends[TP(TOPIC, 0)] = 9
+    progress.finished([done(9)])
+    look(progress, group, times=4)
+    assert group.commits == []
+
+
+def test_what_a_rebalance_refused_is_taken_again_and_committed_after_it() -> None:
+    progress, group = Progress(TOPIC), Group()
+    group.taken(progress, 5)
+    group.came(3)
+    look(progress, group, times=4)
+    assert group.commits == []
+    group.taken(progress, 5)
+    look(progress, group, times=4)
+    assert group.commits == [5]
+
+
 def test_before_the_first_fetch_of_a_partition_that_came_back_nothing_is_decided() -> None:
     progress, group = Progress(TOPIC), Group()
     group.taken(progress, 5)
-    progress.revoked()
     group.positions[TP(TOPIC, 0)] = None
     look(progress, group, times=4)
     assert group.commits == []
-    group.positions[TP(TOPIC, 0)] = 5
-    look(progress, group, times=4)
-    assert group.commits == [5]
+
+
+def test_a_partition_that_goes_while_it_is_asked_about_is_passed_over() -> None:
+    progress, group = Progress(TOPIC), Group()
+    group.taken(progress, 5)
+    group.goes = True
+    assert look(progress, group, times=4) == 0
+    assert group.commits == []
 
 
 def test_what_was_overtaken_is_committed_at_its_newer_place() -> None:
