@@ -33,6 +33,11 @@ sixteen partitions to 1.4 GB; with this it has 85 MB of them, and is no slower.
 QUEUED_KB: Final = 2_048
 """The same of large ones; of each partition too, whatever librdkafka's documentation says."""
 
+QUEUE_BACKOFF_MS: Final = 20
+"""A full queue is looked at again after so long. After librdkafka's own second it may have been
+empty for long: a batch takes some ten milliseconds.
+"""
+
 FETCH_MIN_BYTES: Final = 65_536
 FETCH_WAIT_MS: Final = 25
 """A fetch is answered when so much has come, or after so long. The records of one batch of a stream
@@ -75,6 +80,7 @@ _READING: Final[Options] = {
     "fetch.wait.max.ms": FETCH_WAIT_MS,
     "queued.min.messages": QUEUED_RECORDS,
     "queued.max.messages.kbytes": QUEUED_KB,
+    "fetch.queue.backoff.ms": QUEUE_BACKOFF_MS,
 }
 """Of every consumer whose offsets the program commits, after its effects. `isolation.level` is
 spelled out because records of aborted transactions are no changes."""
