@@ -62,7 +62,7 @@ class Process:
 
 class Worker(Process):
     """A member of a consumer group. `positions`: the next record of each partition it believes to
-    have; `begun`: what was committed of it when it came.
+    have.
     """
 
     def __init__(self, name: str, fate: Fate, group: Group, world: Surroundings) -> None:
@@ -70,7 +70,6 @@ class Worker(Process):
         self.group = group
         self.world = world
         self.positions: dict[Place, int] = {}
-        self.begun: dict[Place, int] = {}
 
     async def work(
         self,
@@ -99,14 +98,10 @@ class Worker(Process):
 
     def assigned(self) -> None:
         """Learn which partitions are this worker's: of new ones, begin at what was committed."""
-        mine = self.group.of(self.name)
         committed = self.group.committed
-        self.begun = {
-            place: self.begun.get(place, 0) if place in self.positions else committed.get(place, 0)
-            for place in mine
-        }
         self.positions = {
-            place: self.positions.get(place, self.begun[place]) for place in sorted(mine)
+            place: self.positions.get(place, committed.get(place, 0))
+            for place in sorted(self.group.of(self.name))
         }
 
     def take(self, topic: Topic, most: int) -> Taken:

@@ -72,7 +72,6 @@ class StreamWorker(Worker):
         """Begin a life."""
         self.alive, self._commits = True, False
         self.fate.freeze(0)
-        self.positions, self._done = {}, {}
         self._progress = {spec.name: Progress(spec.name) for spec in topics.WRITE_TOPICS}
         partitions = epochs[topics.CHANGES.name].partitions
         store: Any = self.store
@@ -97,7 +96,7 @@ class StreamWorker(Worker):
         """
         self.positions = {}
         super().assigned()
-        self._done, self.believed = {}, dict(self.begun)
+        self._done, self.believed = {}, dict(self.positions)
         if self.cache is not None:
             self.cache.drop()
 
