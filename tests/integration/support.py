@@ -1,4 +1,4 @@
-"""What integration tests share: devices, writing with an oracle beside it, and waiting for quiet."""
+"""What integration tests share: devices, topics, writing with an oracle beside it, and waiting for quiet."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic  # the admin module imports it without exporting it
 
 from diffusion.oracle import Oracle, compare
 from diffusion.system import System
@@ -17,6 +20,13 @@ NOW_MS = 1_700_000_000_000
 
 
 PATIENCE_S = 60.0
+
+
+def make_topic(bootstrap_servers: str, topic: str, partitions: int = 1) -> str:
+    """Make a topic of one replica; returns its name."""
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+    admin.create_topics([NewTopic(topic, partitions, 1)])[topic].result(30)
+    return topic
 
 
 def wait_until(holds: Callable[[], bool], what: str, seconds: float = PATIENCE_S) -> float:

@@ -6,11 +6,10 @@ from collections.abc import Callable
 
 import orjson
 from confluent_kafka import Consumer, Producer
-from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from infra.kafka.config import QUEUED_RECORDS, common, consumer
 from infra.settings import Settings
-from tests.integration.support import wait_until
+from tests.integration.support import make_topic, wait_until
 
 PARTITIONS = 16
 RECORDS = 800_000
@@ -22,9 +21,7 @@ BOUND = PARTITIONS * (QUEUED_RECORDS + FETCH_BYTES // len(VALUE))
 
 
 def test_what_is_fetched_ahead_is_bounded(servers: Settings, unique: Callable[[str], str]) -> None:
-    topic = unique("backlog")
-    admin = AdminClient(common(servers.kafka, "test"))
-    admin.create_topics([NewTopic(topic, PARTITIONS, 1)])[topic].result(10)
+    topic = make_topic(servers.kafka.bootstrap_servers, unique("backlog"), PARTITIONS)
     producer = Producer(common(servers.kafka, "test") | {"linger.ms": 20})
     for number in range(RECORDS):
         if number % 10_000 == 0:

@@ -19,7 +19,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from confluent_kafka.admin import AdminClient, NewTopic
 
 from diffusion.processes import Child
 from diffusion.system import System, environment_of
@@ -50,7 +49,7 @@ from schemas.events import (
 from schemas.limits import ROOT_BYTES
 from tests.integration.conftest import MEMBERS_MAX
 from tests.integration.prometheus import FOLDER, Prometheus, watching
-from tests.integration.support import NOW_MS, World, wait_until
+from tests.integration.support import NOW_MS, World, make_topic, wait_until
 from tests.integration.test_connect import Phone, phone
 
 Unique = Callable[[str], str]
@@ -176,9 +175,7 @@ def tapped(system: System, log: Path) -> Iterator[Mapping[str, Sequence[str]]]:
     """A tap on a topic in which nothing is written; yields where it serves its metrics."""
     (port,) = free_ports(1)
     topic, servers = "test-nothing-to-push", system.settings.kafka.bootstrap_servers
-    admin = AdminClient({"bootstrap.servers": servers})
-    for done in admin.create_topics([NewTopic(topic, 1, 1)]).values():
-        done.result(30)
+    make_topic(servers, topic)
     own = system.settings.openim.model_copy(
         update={"bootstrap_servers": servers, "topic": topic, "metrics_port": port}
     )

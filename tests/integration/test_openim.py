@@ -16,7 +16,6 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewTopic
 
 from diffusion import verify
 from diffusion.processes import Child
@@ -26,7 +25,7 @@ from infra.local.ports import free_ports
 from infra.openim_settings import OpenimSettings
 from schemas.topics import OPENIM_RECORDS, dead_letters
 from sdk.backend import WriteProducer
-from tests.integration.support import World, wait_until
+from tests.integration.support import World, make_topic, wait_until
 from tests.openim.meaning import GOLDEN, Story, story
 
 MAKER = Path(__file__).parents[1] / "openim" / "maker"
@@ -80,9 +79,7 @@ def tapped(system: System, tmp_path: Path) -> Iterator[tuple[System, OpenimSetti
         batch_records=500,
         metrics_port=free_ports(1)[0],
     )
-    client = AdminClient({"bootstrap.servers": kafka})
-    for done in client.create_topics([NewTopic(openim.topic, PARTITIONS, 1)]).values():
-        done.result()
+    make_topic(kafka, openim.topic, PARTITIONS)
     settings = system.settings.model_copy(update={"openim": openim})
     child = Child(
         NAME,

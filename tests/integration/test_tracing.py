@@ -17,7 +17,6 @@ import httpx
 import orjson
 import pytest
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewTopic
 
 from diffusion.demo import own_servers
 from diffusion.local import managed
@@ -34,7 +33,7 @@ from schemas.topics import CHANGES, CONVERSATION_WRITES, USER_WRITES
 from schemas.trace_context import TraceContext
 from sdk.backend import correlated
 from tests.collector import Collector, Span, collecting
-from tests.integration.support import NOW_MS, World, wait_until
+from tests.integration.support import NOW_MS, World, make_topic, wait_until
 from tests.unit.consumers.openim.support import encoded, single
 
 WRITE = TraceContext("a1" * 16, "b1" * 8, 1)
@@ -199,9 +198,7 @@ def test_a_tap_gives_its_writes_the_context_of_its_batch(watched: Watched) -> No
     kafka = watched.system.settings.kafka.bootstrap_servers
     (port,) = free_ports(1)
     openim = OpenimSettings(bootstrap_servers=kafka, metrics_port=port)
-    client = AdminClient({"bootstrap.servers": kafka})
-    for done in client.create_topics([NewTopic(openim.topic, 1, 1)]).values():
-        done.result()
+    make_topic(kafka, openim.topic)
     everything = TracingSettings(enabled=True, sample_ratio=1.0)
     settings = watched.system.settings.model_copy(update={"openim": openim, "tracing": everything})
     log, url = watched.logs / "tap.log", f"http://127.0.0.1:{port}/metrics"

@@ -13,13 +13,12 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.producer import message_accumulator, producer
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 from faust.types import TP
 
 from infra.kafka.config import common
 from infra.settings import Settings
 from streams.app import _app
-from tests.integration.support import wait_until
+from tests.integration.support import make_topic, wait_until
 from tests.unit.streams.test_lenient import NoText
 
 Unique = Callable[[str], str]
@@ -29,13 +28,6 @@ RECORDS = 20
 
 ROUNDS_MAX = 20
 """A fetch that has not begun when the flow is held brings nothing: then once more."""
-
-
-def topic_of(settings: Settings, topic: str) -> str:
-    """Make a topic of one partition."""
-    admin = AdminClient(common(settings.kafka, "test"))
-    admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(10)
-    return topic
 
 
 def write(settings: Settings, topic: str) -> None:
@@ -130,7 +122,7 @@ async def held(settings: Settings, topic: str, *, acks: bool) -> tuple[int, list
 def test_what_a_held_flow_throws_away_is_taken_again_committed_or_not(
     servers: Settings, unique: Unique, acks: bool
 ) -> None:
-    topic = topic_of(servers, unique("thrown-away"))
+    topic = make_topic(servers.kafka.bootstrap_servers, unique("thrown-away"))
     written, offsets = asyncio.run(held(servers, topic, acks=acks))
     assert sorted(set(offsets)) == list(range(written))
 
@@ -138,7 +130,7 @@ def test_what_a_held_flow_throws_away_is_taken_again_committed_or_not(
 def test_a_header_whose_name_is_no_text_stops_nothing(
     servers: Settings, unique: Unique, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    topic = topic_of(servers, unique("no-text"))
+    topic = make_topic(servers.kafka.bootstrap_servers, unique("no-text"))
     for module in (message_accumulator, producer):  # the compiled one writes no such names
         monkeypatch.setattr(module, "DefaultRecordBatchBuilder", _DefaultRecordBatchBuilderPy)
 
@@ -156,7 +148,7 @@ def test_a_header_whose_name_is_no_text_stops_nothing(
 def test_what_was_aborted_is_not_taken_and_holds_up_no_commit(
     servers: Settings, unique: Unique
 ) -> None:
-    topic = topic_of(servers, unique("aborted"))
+    topic = make_topic(servers.kafka.bootstrap_servers, unique("aborted"))
     writing = Producer(common(servers.kafka, "test") | {"transactional.id": topic})
     writing.init_transactions(30)
 
