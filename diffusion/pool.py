@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import multiprocessing
-import signal
-import sys
+import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from types import FrameType
-from typing import NoReturn
 
 
 @contextmanager
 def spawned(workers: int | None = None) -> Iterator[ProcessPoolExecutor]:
-    """A pool of new processes, by default one a core. Whatever leaves it early, a signal to end
-    too, ends them; left to itself a pool works through all that was submitted.
+    """A pool of new processes, by default one a core. They end when this one does, of whatever, and
+    when an exception leaves the block; left to itself a pool works through all that was submitted.
     """
     context = multiprocessing.get_context("spawn")
-    with _raising_at_the_end(), ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_watch_parent) as pool:
         try:
             yield pool
         except BaseException:
@@ -30,17 +27,12 @@ def spawned(workers: int | None = None) -> Iterator[ProcessPoolExecutor]:
             raise
 
 
-@contextmanager
-def _raising_at_the_end() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield  # signals are the main thread's
-        return
-    before = signal.signal(signal.SIGTERM, _end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def _watch_parent() -> None:
+    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
 
 
-def _end(number: int, _frame: FrameType | None) -> NoReturn:
-    sys.exit(128 + number)
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "this is a process of a pool"
+    parent.join()
+    os._exit(1)
