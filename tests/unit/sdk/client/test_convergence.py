@@ -39,6 +39,12 @@ own_states = st.builds(
 )
 
 
+DAMAGED_SEQ = 1_000
+"""Read up to there, which the server never says: so that a look finds the damage, whatever becomes the
+same by chance. Of who is no member the digests do not cover the activity.
+"""
+
+
 class World(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
@@ -116,13 +122,14 @@ class World(RuleBasedStateMachine):
         held = self.client.state().get(conversation_id)
         db = self.client._store._db
         if how == "extra" and held is None:
-            db.execute(UPSERT, row_of(ConversationState(conversation_id, more, T0), 0))
+            extra = ConversationState(conversation_id, more, T0, DAMAGED_SEQ)
+            db.execute(UPSERT, row_of(extra, 0))
         elif how == "missing":
             db.execute("DELETE FROM conversations WHERE conversation_id = ?", (conversation_id,))
             self.removed.add(conversation_id)
         elif held is not None:
             own = replace(held.own, pinned=not held.own.pinned)
-            damaged = replace(held, max_seq=held.max_seq + more, read_seq=more, own=own)
+            damaged = replace(held, max_seq=held.max_seq + more, read_seq=DAMAGED_SEQ, own=own)
             db.execute(UPSERT, row_of(damaged, 0))
         self.damaged = True
 
