@@ -6,6 +6,7 @@ Delays are held by events, at the places where Faust waits for the broker.
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections.abc import Awaitable, Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
@@ -132,6 +133,7 @@ class Rig:
     def __init__(self) -> None:
         self.app = app = App(
             "rig",
+            datadir=tempfile.gettempdir(),
             broker="kafka://none",
             stream_wait_empty=False,
             stream_buffer_maxsize=BUFFERED,
